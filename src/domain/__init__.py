@@ -1,0 +1,1 @@
+"""What the agent knows and decides: model, ports and use cases."""

@@ -1,0 +1,104 @@
+"""What the Engine runs, as the agent sees it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+PROJECT_LABEL = "com.docker.compose.project"
+"""Compose marks with it what belongs to a project."""
+
+SERVICE_LABEL = "com.docker.compose.service"
+
+
+class ContainerState(StrEnum):
+    """States of a container, in the Engine's own words."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    REMOVING = "removing"
+    EXITED = "exited"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """One container."""
+
+    id: str
+    """The Engine's full identifier."""
+    name: str
+    image: str
+    """The image's name as the container was created from it."""
+    state: ContainerState
+    status: str = ""
+    """The Engine's words for people, such as ``Up 3 minutes (healthy)``."""
+    labels: Mapping[str, str] = {}
+
+    @property
+    def project(self) -> str | None:
+        """The Compose project it belongs to."""
+        return self.labels.get(PROJECT_LABEL)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs, as ``docker ps`` counts."""
+        return self.state in {
+            ContainerState.RUNNING,
+            ContainerState.PAUSED,
+            ContainerState.RESTARTING,
+        }
+
+    @property
+    def well(self) -> bool:
+        """Whether it is as its author would want it: at work, or ended without an error."""
+        if self.state is ContainerState.RUNNING:
+            return "(unhealthy)" not in self.status
+        return self.state is ContainerState.EXITED and self.status.startswith("Exited (0)")
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """One image that was built for a Compose project."""
+
+    id: str
+    tags: tuple[str, ...] = ()
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the Engine says of itself."""
+
+    version: str
+    api_version: str
+    storage_driver: str
+    root_dir: str
+    """Where it keeps images and volumes, on the host."""
+    operating_system: str = ""
+    cgroup_version: str = ""
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """The agent's picture of the containers at one moment."""
+
+    containers: tuple[Container, ...] = ()
+    seen_at: datetime | None = None
+    """When the Engine last told; None before it ever has."""
+    fault: str = ""
+    """Why the Engine does not answer at present; empty while it does."""
+    fault_since: datetime | None = None
+
+    @property
+    def engine_up(self) -> bool:
+        """Whether the Engine answered when last asked."""
+        return self.seen_at is not None and not self.fault
+
+    @property
+    def running(self) -> tuple[Container, ...]:
+        """The containers that run."""
+        return tuple(container for container in self.containers if container.running)
+
+    def of_project(self, project: str) -> tuple[Container, ...]:
+        """The containers of one Compose project."""
+        return tuple(c for c in self.containers if c.project == project)

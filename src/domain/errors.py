@@ -1,0 +1,178 @@
+"""Every way in which the agent can fail, one class each.
+
+    AgentError
+    ├── InvalidName              a name that no environment can have
+    ├── BundleRefused            an archive or Compose file that cannot be deployed
+    ├── RequestTooLarge          a body beyond what the agent reads
+    ├── RequestUnreadable        a body that is not what the call takes
+    ├── KeyRefused               no key, or not the right one
+    ├── EnvironmentNotFound      no environment of that name
+    ├── EnvironmentBusy          another change of it is under way and takes too long to wait for
+    ├── OperationCancelled       a later request took this one's place
+    ├── OperationInterrupted     the agent stopped while it ran
+    ├── CapacityExceeded         the host has no room
+    ├── StepFailed               a step of a deploy failed, with what it printed
+    ├── StepTimedOut             a step of a deploy took too long
+    ├── EngineUnavailable        the Docker Engine does not answer
+    ├── EngineRefused            the Docker Engine answered with an error
+    ├── ShuttingDown             the agent takes no new work
+    ├── StorageFull              the disk has no room
+    ├── StorageFailed            the disk refuses, for another reason than room
+    └── StoreUnavailable         the agent's own records cannot be read or written
+
+Messages say what happened to what; ``hint`` says what to try. Both are plain text without markup,
+fit to be shown to the caller, and hold no secret.
+"""
+
+
+class AgentError(Exception):
+    """A failure with a stable ``code``, a message for people and, where there is one, a way out."""
+
+    code: str = "agent-error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def detail(self) -> str:
+        """Message and hint as one text."""
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class InvalidName(AgentError):
+    """A name that no environment can have."""
+
+    code = "invalid-name"
+
+
+class BundleRefused(AgentError):
+    """An archive or Compose file that cannot be deployed as it is."""
+
+    code = "bundle-refused"
+
+
+class RequestTooLarge(AgentError):
+    """A body beyond what the agent reads."""
+
+    code = "request-too-large"
+
+
+class RequestUnreadable(AgentError):
+    """A body that is not what the call takes."""
+
+    code = "request-unreadable"
+
+
+class KeyRefused(AgentError):
+    """No key, or not the right one; always in the same words, so that nothing can be learned."""
+
+    code = "key-refused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This call needs the host's server key.",
+            hint="Send it in the X-Server-Key header.",
+        )
+
+
+class EnvironmentNotFound(AgentError):
+    """No environment of that name."""
+
+    code = "environment-not-found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no environment named {name!r} on this host.")
+
+
+class EnvironmentBusy(AgentError):
+    """Another change of the environment is under way and takes too long to wait for."""
+
+    code = "environment-busy"
+
+
+class OperationCancelled(AgentError):
+    """A later request took this operation's place."""
+
+    code = "operation-cancelled"
+
+
+class OperationInterrupted(AgentError):
+    """The agent stopped while the operation ran."""
+
+    code = "operation-interrupted"
+
+
+class RetryLater(AgentError):
+    """A failure that passes by itself; ``retry_after`` is in seconds."""
+
+    code = "retry-later"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: int = 5) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class CapacityExceeded(RetryLater):
+    """The host has no room for what was asked."""
+
+    code = "capacity-exceeded"
+
+
+class EngineUnavailable(RetryLater):
+    """The Docker Engine does not answer."""
+
+    code = "engine-unavailable"
+
+
+class ShuttingDown(RetryLater):
+    """The agent is stopping and takes no new work."""
+
+    code = "shutting-down"
+
+
+class StoreUnavailable(RetryLater):
+    """The agent's own records cannot be read or written."""
+
+    code = "store-unavailable"
+
+
+class StepFailed(AgentError):
+    """A step of a deploy failed; ``output`` holds the last lines it printed."""
+
+    code = "step-failed"
+
+    def __init__(self, step: str, message: str, *, output: tuple[str, ...] = ()) -> None:
+        super().__init__(f"Step {step!r} failed: {message}")
+        self.step = step
+        self.output = output
+
+    @property
+    def detail(self) -> str:
+        """The failure followed by the last lines of output, one a line."""
+        return "\n".join((super().detail, *self.output))
+
+
+class StepTimedOut(StepFailed):
+    """A step of a deploy took longer than it may."""
+
+    code = "step-timed-out"
+
+
+class EngineRefused(AgentError):
+    """The Docker Engine answered with an error."""
+
+    code = "engine-refused"
+
+
+class StorageFull(AgentError):
+    """The disk has no room, in bytes or in inodes."""
+
+    code = "storage-full"
+
+
+class StorageFailed(AgentError):
+    """The disk refuses, for another reason than room."""
+
+    code = "storage-failed"

@@ -1,0 +1,59 @@
+"""Compose projects."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from domain.compose_model import ComposeModel
+from domain.names import EnvironmentName
+
+OutputLine = Callable[[str], None]
+"""Takes one line of a command's output as it comes."""
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """One Compose project on disk."""
+
+    name: EnvironmentName
+    directory: str
+    """Absolute; relative paths in the Compose files are resolved against it."""
+    files: tuple[str, ...]
+    """Names of the Compose files in the directory, in the order they are merged."""
+
+
+class Compose(Protocol):
+    """Runs Compose on one project.
+
+    No call outlives its time limit or its cancellation: what it started has ended when it returns.
+    All raise ``StepFailed`` with the last lines of output when Compose fails, ``StepTimedOut`` when
+    it takes too long, and ``EngineUnavailable`` when the Engine cannot be reached.
+    Compose never sees the agent's own environment variables.
+    """
+
+    async def version(self) -> str:
+        """Compose's version; empty where Compose is not installed."""
+        ...
+
+    async def resolve(self, project: Project) -> ComposeModel:
+        """The project as Compose reads it; nothing is built or started."""
+        ...
+
+    async def build(self, project: Project, on_line: OutputLine) -> None:
+        """Builds the images of the services that have a build."""
+        ...
+
+    async def up(self, project: Project, on_line: OutputLine) -> None:
+        """Creates and starts everything anew, without building.
+
+        Success means that Compose started every container, and that the conditions of
+        ``depends_on`` were met; not that every service answers yet.
+        """
+        ...
+
+    async def down(self, project: Project, on_line: OutputLine, *, volumes: bool) -> None:
+        """Stops and removes containers and networks, and the volumes if asked.
+
+        May be repeated. Images stay.
+        """
+        ...

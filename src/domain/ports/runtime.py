@@ -1,0 +1,61 @@
+"""What runs containers: the Docker Engine, or the in-memory one.
+
+Every call ends within the adapter's time limit. All may raise ``EngineUnavailable`` when the
+Engine does not answer in time, and ``EngineRefused`` when it answers with an error of its own.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from domain.containers import Container, EngineInfo, Image
+
+
+class Containers(Protocol):
+    """The containers of the host."""
+
+    async def list(self) -> Sequence[Container]:
+        """All containers, stopped ones too, sorted by name."""
+        ...
+
+
+class ProjectResources(Protocol):
+    """What the Engine holds for one Compose project, found by Compose's own labels."""
+
+    async def images(self, project: str) -> Sequence[Image]:
+        """The images that were built for the project, sorted by identifier."""
+        ...
+
+    async def tag(self, image_id: str, tag: str) -> None:
+        """Lets ``tag`` name the image, whatever it named before."""
+        ...
+
+    async def untag(self, tag: str) -> None:
+        """Takes the tag away, and the image with it if nothing else needs it.
+
+        May be repeated: a tag that is not there, or whose image a container uses, is no error.
+        """
+        ...
+
+    async def remove_image(self, image_id: str) -> None:
+        """Removes an image that no tag names and no container uses; anything else stays."""
+        ...
+
+    async def sweep(self, project: str) -> None:
+        """Removes whatever is left of the project: containers, networks, volumes.
+
+        May be repeated. Needs no Compose file, so it also clears what a damaged one left.
+        Success means that nothing of the project was left a moment ago, images apart.
+        """
+        ...
+
+    async def leftovers(self, project: str) -> Sequence[str]:
+        """Names of the project's containers, networks and volumes that still stand, sorted."""
+        ...
+
+
+class Engine(Protocol):
+    """The Engine itself."""
+
+    async def info(self) -> EngineInfo:
+        """What the Engine says of itself."""
+        ...

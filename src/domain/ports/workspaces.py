@@ -1,0 +1,92 @@
+"""Bundles and the folders that environments work in."""
+
+from collections.abc import AsyncIterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from domain.names import EnvironmentName, OperationId
+from domain.ports.compose import Project
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """An archive that was received and waits to be unpacked."""
+
+    id: str
+    size_bytes: int
+
+
+class Bundles(Protocol):
+    """Archives on their way into a workspace.
+
+    All may raise ``StorageFull`` and ``StorageFailed``.
+    """
+
+    async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
+        """Keeps an archive as it comes, in memory that does not grow with it.
+
+        Leaves nothing behind when it fails or is cancelled.
+
+        Raises:
+            BundleRefused: it is larger than the limits allow.
+        """
+        ...
+
+    async def discard(self, bundle: Bundle) -> None:
+        """Removes the archive. May be repeated."""
+        ...
+
+
+class Workspaces(Protocol):
+    """One folder for each environment, under a common root.
+
+    A new project is first *staged* beside the environments, under its operation's identifier, and
+    takes its place with ``install``; what it replaces is kept until ``commit`` or ``roll_back``.
+    All may raise ``StorageFull`` and ``StorageFailed``. Nothing here ever follows a link out of
+    the folder it works in.
+    """
+
+    async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
+        """Unpacks a bundle into the operation's staging folder.
+
+        Leaves nothing behind when it fails or is cancelled.
+
+        Raises:
+            BundleRefused: the archive is broken, breaks a limit, or holds what no bundle may.
+        """
+        ...
+
+    async def place(self, operation: OperationId, file_name: str, content: bytes) -> None:
+        """Writes a file at the top of a staged project, mode 0600, whatever stood there before."""
+        ...
+
+    async def install(self, operation: OperationId, name: EnvironmentName) -> Project:
+        """Moves the staged project to its place; an earlier one is put aside for the operation."""
+        ...
+
+    async def roll_back(self, operation: OperationId, name: EnvironmentName) -> None:
+        """Undoes ``install`` and ``stage``: the earlier project, if any, stands again.
+
+        May be repeated, and be called whatever of the two was done.
+        """
+        ...
+
+    async def commit(self, operation: OperationId) -> None:
+        """Removes what the operation put aside or left staged. May be repeated."""
+        ...
+
+    async def project(self, name: EnvironmentName) -> Project | None:
+        """The project that stands; None where no folder or no Compose file does."""
+        ...
+
+    async def projects(self) -> Sequence[Project]:
+        """All that stand, sorted by name; folders that cannot be an environment are left out."""
+        ...
+
+    async def unfinished(self) -> Sequence[OperationId]:
+        """Operations that left something staged or put aside, sorted."""
+        ...
+
+    async def remove(self, name: EnvironmentName) -> None:
+        """Removes the environment's folder with all that is in it. May be repeated."""
+        ...

@@ -1,0 +1,1 @@
+"""The faces of the agent: HTTP, Prometheus, workers and the command line."""
