@@ -93,5 +93,5 @@ def next_pause_seconds(
     if answer.result is HeartbeatResult.REFUSED:
         return max(SLOW_SECONDS, interval_seconds) * (1 - JITTER * chance)
     doublings = min(max(consecutive_failures - 1, 0), 16)
-    longest = min(interval_seconds, FIRST_RETRY_SECONDS * 2**doublings)
+    longest = min(interval_seconds, FIRST_RETRY_SECONDS * (1 << doublings))
     return longest * (0.5 + 0.5 * chance)
