@@ -1,11 +1,12 @@
 """Environments: a bundle deployed under a name, its states and the ways between them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
+from domain.containers import Container
 from domain.names import EnvironmentName, OperationId
 
 
@@ -74,3 +75,12 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     def deployed(self) -> bool:
         """Whether anything of it may stand on the host."""
         return self.state is not EnvironmentState.FAILED
+
+
+def observed_state(containers: Sequence[Container]) -> EnvironmentState:
+    """The state that an environment's containers show; those that ended well do no harm."""
+    if not any(container.running for container in containers):
+        return EnvironmentState.STOPPED
+    if all(container.well for container in containers):
+        return EnvironmentState.RUNNING
+    return EnvironmentState.DEGRADED

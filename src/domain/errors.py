@@ -5,6 +5,7 @@
     ├── BundleRefused            an archive or Compose file that cannot be deployed
     ├── RequestTooLarge          a body beyond what the agent reads
     ├── RequestUnreadable        a body that is not what the call takes
+    ├── RequestTooSlow           a body that does not come to its end in time
     ├── KeyRefused               no key, or not the right one
     ├── EnvironmentNotFound      no environment of that name
     ├── EnvironmentBusy          another change of it is under way and takes too long to wait for
@@ -15,7 +16,7 @@
     ├── StepTimedOut             a step of a deploy took too long
     ├── EngineUnavailable        the Docker Engine does not answer
     ├── EngineRefused            the Docker Engine answered with an error
-    ├── ShuttingDown             the agent takes no new work
+    ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
     ├── StorageFailed            the disk refuses, for another reason than room
     └── StoreUnavailable         the agent's own records cannot be read or written
@@ -63,6 +64,12 @@ class RequestUnreadable(AgentError):
     """A body that is not what the call takes."""
 
     code = "request-unreadable"
+
+
+class RequestTooSlow(AgentError):
+    """A body that does not come to its end in time."""
+
+    code = "request-too-slow"
 
 
 class KeyRefused(AgentError):
@@ -126,10 +133,10 @@ class EngineUnavailable(RetryLater):
     code = "engine-unavailable"
 
 
-class ShuttingDown(RetryLater):
-    """The agent is stopping and takes no new work."""
+class NotAccepting(RetryLater):
+    """The agent is starting or stopping and takes no new work."""
 
-    code = "shutting-down"
+    code = "not-accepting"
 
 
 class StoreUnavailable(RetryLater):
@@ -173,6 +180,13 @@ class StorageFull(AgentError):
 
 
 class StorageFailed(AgentError):
-    """The disk refuses, for another reason than room."""
+    """The disk refuses, for another reason than room.
+
+    ``blocked_by`` names a folder with files of other users, where those are the reason.
+    """
 
     code = "storage-failed"
+
+    def __init__(self, message: str, *, hint: str = "", blocked_by: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.blocked_by = blocked_by

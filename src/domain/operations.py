@@ -48,7 +48,6 @@ class Step(StrEnum):
     REPLACE = "replace"
     START = "start"
     REMOVE = "remove"
-    UNDO = "undo"
 
 
 class Replacement(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +55,8 @@ class Replacement(msgspec.Struct, frozen=True, kw_only=True):
 
     image_tags: Mapping[str, str] = {}
     """The earlier images: tag → image identifier."""
+    volumes: tuple[str, ...] = ()
+    """The volumes that stood before and outlive the deploy, whatever comes of it."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,3 +78,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Why it failed, for people."""
     output: tuple[str, ...] = ()
     """The last lines of output."""
+
+    def interrupted(self, *, at: datetime, error: str, reason: str) -> "Operation":
+        """The same operation as one that ended with the agent."""
+        return msgspec.structs.replace(
+            self, state=OperationState.INTERRUPTED, ended_at=at, error=error, reason=reason
+        )

@@ -1,0 +1,1 @@
+"""Compose projects through the ``docker compose`` command."""

@@ -51,9 +51,10 @@ class Compose(Protocol):
         """
         ...
 
-    async def down(self, project: Project, on_line: OutputLine, *, volumes: bool) -> None:
-        """Stops and removes containers and networks, and the volumes if asked.
+    async def stop(self, name: EnvironmentName, on_line: OutputLine) -> None:
+        """Stops the project's containers, dependants first; needs no Compose file.
 
-        May be repeated. Images stay.
+        May be repeated. Nothing is removed. Success means that the Engine was told to stop each
+        one and to kill it after the grace period; ``Containers.list`` tells what runs.
         """
         ...

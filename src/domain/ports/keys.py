@@ -14,3 +14,11 @@ class SignedKeys(Protocol):
         Never raises, whatever the text. Not tied to this host: who asks compares the subject.
         """
         ...
+
+
+class SameText(Protocol):
+    """Compares two texts in a time that tells nothing of where they differ."""
+
+    def __call__(self, one: str, other: str, /) -> bool:
+        """Whether they are the same, whatever characters they hold."""
+        ...

@@ -4,7 +4,7 @@ Every call ends within the adapter's time limit. All may raise ``EngineUnavailab
 Engine does not answer in time, and ``EngineRefused`` when it answers with an error of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from domain.containers import Container, EngineInfo, Image
@@ -40,16 +40,27 @@ class ProjectResources(Protocol):
         """Removes an image that no tag names and no container uses; anything else stays."""
         ...
 
-    async def sweep(self, project: str) -> None:
-        """Removes whatever is left of the project: containers, networks, volumes.
+    async def volumes(self, project: str) -> Sequence[str]:
+        """Names of the project's named volumes, sorted."""
+        ...
 
-        May be repeated. Needs no Compose file, so it also clears what a damaged one left.
-        Success means that nothing of the project was left a moment ago, images apart.
+    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
+        """Removes whatever is left of the project: containers, networks, volumes, running or not.
+
+        Anonymous volumes go with their containers. May be repeated. Needs no Compose file, so it
+        also clears what a damaged one left. Images stay.
         """
         ...
 
-    async def leftovers(self, project: str) -> Sequence[str]:
-        """Names of the project's containers, networks and volumes that still stand, sorted."""
+    async def erase(self, directory: str) -> None:
+        """Empties a folder of the host with the Engine's rights.
+
+        Containers write files into their environment's folder that belong to other users, which an
+        agent that runs as an ordinary user cannot remove.
+
+        Raises:
+            EngineRefused: the agent has no image to do it with (``AGENT_IMAGE``), or it failed.
+        """
         ...
 
 

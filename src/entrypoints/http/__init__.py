@@ -1,0 +1,1 @@
+"""The HTTP face: routes translate to one use case and back, and decide nothing."""

@@ -1,0 +1,155 @@
+"""One external command: its own environment and session, capped output, and an end for sure."""
+
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import anyio
+import anyio.abc
+import msgspec
+
+from domain.operations import OUTPUT_LINE_LENGTH, OUTPUT_TAIL_LINES
+
+GRACE_SECONDS = 3.0
+"""How long a command that was told to end may take before it is killed."""
+
+MAX_CAPTURED_BYTES = 8 * 1024 * 1024
+"""How much of a command's standard output is kept where it is asked for."""
+
+_DRAIN_SECONDS = 5.0
+
+# Nothing that a bundle prints may steer the terminal or page that shows it; tabs are harmless.
+_CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A command that has ended."""
+
+    exit_code: int
+    """Negative for a signal."""
+    stdout: bytes
+    """Empty unless it was asked for."""
+    tail: tuple[str, ...]
+    """The last lines of what it printed for people."""
+
+
+class TimedOut(Exception):
+    """The command took too long and was ended; ``tail`` holds its last lines."""
+
+    def __init__(self, tail: tuple[str, ...]) -> None:
+        super().__init__("The command took too long.")
+        self.tail = tail
+
+
+class _Lines:
+    """Cuts a byte stream into lines of limited length that are safe to show."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._rest = b""
+        self._on_line = on_line
+        self.tail: deque[str] = deque(maxlen=OUTPUT_TAIL_LINES)
+
+    def feed(self, chunk: bytes) -> None:
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._take(line)
+        # A command that never ends its line must not grow the agent's memory.
+        self._rest = rest[: OUTPUT_LINE_LENGTH * 4]
+
+    def end(self) -> None:
+        if self._rest:
+            self._take(self._rest)
+        self._rest = b""
+
+    def _take(self, line: bytes) -> None:
+        # What a carriage return overwrites on a terminal was not meant to stay.
+        text = line.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode(errors="replace").translate(_CONTROL)
+        text = text[:OUTPUT_LINE_LENGTH].rstrip()
+        if text:
+            self.tail.append(text)
+            self._on_line(text)
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    directory: str,
+    environment: Mapping[str, str],
+    seconds: float,
+    on_line: Callable[[str], None],
+    capture: bool = False,
+) -> Finished:
+    """Runs a command to its end, feeding each line it prints to ``on_line`` as it comes.
+
+    The command runs in a session of its own, and when this returns or raises, none of its process
+    group is left: killing ``docker`` alone would leave its Compose plugin at work.
+
+    Args:
+        command: program and arguments; no shell is involved.
+        directory: where it runs.
+        environment: all the variables it sees.
+        seconds: how long it may take.
+        on_line: takes each line, made safe to show.
+        capture: keep standard output apart and whole, and feed only standard error.
+
+    Raises:
+        TimedOut: it took longer than ``seconds``.
+        OSError: it cannot be started.
+    """
+    lines = _Lines(on_line)
+    captured = bytearray()
+
+    def keep(chunk: bytes) -> None:
+        captured.extend(chunk[: MAX_CAPTURED_BYTES - len(captured)])
+
+    process = await anyio.open_process(
+        command,
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE if capture else subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        with anyio.fail_after(seconds):
+            async with anyio.create_task_group() as group:
+                group.start_soon(_read, process.stdout, keep if capture else lines.feed)
+                group.start_soon(_read, process.stderr, lines.feed)
+                exit_code = await process.wait()
+                _signal_group(process.pid, signal.SIGKILL)
+                group.cancel_scope.deadline = anyio.current_time() + _DRAIN_SECONDS
+    except TimeoutError:
+        lines.end()
+        raise TimedOut(tuple(lines.tail)) from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+    lines.end()
+    return Finished(exit_code, bytes(captured), tuple(lines.tail))
+
+
+async def _read(stream: anyio.abc.ByteReceiveStream | None, take: Callable[[bytes], None]) -> None:
+    if stream is not None:
+        with suppress(anyio.EndOfStream, anyio.ClosedResourceError):
+            while True:
+                take(await stream.receive())
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """Ends the whole process group: asks, waits, kills, reaps."""
+    if process.returncode is None:
+        _signal_group(process.pid, signal.SIGTERM)
+        with anyio.move_on_after(GRACE_SECONDS):
+            await process.wait()
+    _signal_group(process.pid, signal.SIGKILL)
+    await process.wait()
+    await process.aclose()
+
+
+def _signal_group(process_id: int, number: signal.Signals) -> None:
+    # The session's leader gave the group its number; it may be gone while others of it are not.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process_id, number)

@@ -1,0 +1,192 @@
+"""The verbs of ``docker compose`` on one project."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adapters.compose import process
+from domain.compose_model import ComposeModel, ComposeService
+from domain.errors import EngineUnavailable, StepFailed, StepTimedOut
+from domain.names import EnvironmentName
+from domain.operations import Step
+from domain.ports.compose import OutputLine, Project
+
+
+class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long each verb may take, in seconds."""
+
+    resolve_seconds: float = 30
+    build_seconds: float = 540
+    start_seconds: float = 300
+    stop_seconds: float = 120
+    grace_seconds: int = 3
+    """How long a container may take to end by itself."""
+
+
+# Compose's words when it cannot reach the Engine.
+_NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
+
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class DockerCompose:
+    """Runs ``docker compose`` with an environment made for it.
+
+    Args:
+        docker_host: address of the Engine.
+        home: a folder of the agent's own that stands in for a home directory, so that neither the
+            operator's nor the bundle's client configuration is read.
+        limits: time limits.
+        search_path: where ``docker`` is looked for.
+    """
+
+    def __init__(
+        self,
+        docker_host: str,
+        home: Path,
+        *,
+        limits: ComposeLimits | None = None,
+        search_path: str = _SEARCH_PATH,
+    ) -> None:
+        self._home = str(home)
+        self._limits = limits or ComposeLimits()
+        self._environment = {
+            "PATH": search_path,
+            "HOME": self._home,
+            "DOCKER_CONFIG": self._home,
+            "DOCKER_HOST": docker_host,
+            "DOCKER_CLI_HINTS": "false",
+            "LANG": "C.UTF-8",
+            "COMPOSE_ANSI": "never",
+            "COMPOSE_PROGRESS": "plain",
+            "COMPOSE_MENU": "false",
+            "BUILDKIT_PROGRESS": "plain",
+            "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        }
+
+    async def version(self) -> str:
+        """Compose's version; empty where Compose is not installed."""
+        try:
+            finished = await self._run(["version", "--short"], Step.CHECK, _ignore, capture=True)
+        except StepFailed:
+            return ""
+        return finished.stdout.decode(errors="replace").strip().removeprefix("v")
+
+    async def resolve(self, project: Project) -> ComposeModel:
+        """The project as Compose reads it."""
+        finished = await self._run(
+            [*_project(project), "config", "--format", "json"],
+            Step.CHECK,
+            _ignore,
+            directory=project.directory,
+            seconds=self._limits.resolve_seconds,
+            capture=True,
+        )
+        return _model(finished.stdout)
+
+    async def build(self, project: Project, on_line: OutputLine) -> None:
+        """Builds the images of the services that have a build."""
+        await self._run(
+            [*_project(project), "build"],
+            Step.BUILD,
+            on_line,
+            directory=project.directory,
+            seconds=self._limits.build_seconds,
+        )
+
+    async def up(self, project: Project, on_line: OutputLine) -> None:
+        """Creates and starts everything anew, without building."""
+        anew = ["--detach", "--no-build", "--force-recreate", "--remove-orphans"]
+        await self._run(
+            [*_project(project), "up", *anew, "--timeout", str(self._limits.grace_seconds)],
+            Step.START,
+            on_line,
+            directory=project.directory,
+            seconds=self._limits.start_seconds,
+        )
+
+    async def stop(self, name: EnvironmentName, on_line: OutputLine) -> None:
+        """Stops the project's containers, dependants first; needs no Compose file."""
+        await self._run(
+            ["--project-name", name, "stop", "--timeout", str(self._limits.grace_seconds)],
+            Step.REMOVE,
+            on_line,
+            seconds=self._limits.stop_seconds,
+        )
+
+    async def _run(
+        self,
+        arguments: Sequence[str],
+        step: Step,
+        on_line: OutputLine,
+        *,
+        directory: str | None = None,
+        seconds: float = 30,
+        capture: bool = False,
+    ) -> process.Finished:
+        try:
+            finished = await process.run(
+                ["docker", "compose", *arguments],
+                directory=directory or self._home,
+                environment=self._environment,
+                seconds=seconds,
+                on_line=on_line,
+                capture=capture,
+            )
+        except process.TimedOut as fault:
+            raise StepTimedOut(
+                step, f"it took longer than {seconds:g} s.", output=fault.tail
+            ) from fault
+        except OSError as fault:
+            raise StepFailed(
+                step,
+                f"the docker command could not be run: {fault.strerror}. "
+                "Install the Docker client with its Compose plugin.",
+            ) from fault
+        if finished.exit_code != 0:
+            raise _failure(step, finished)
+        return finished
+
+
+def _project(project: Project) -> list[str]:
+    arguments = ["--project-name", project.name, "--project-directory", project.directory]
+    for file in project.files:
+        arguments += ["--file", f"{project.directory}/{file}"]
+    return arguments
+
+
+def _failure(step: Step, finished: process.Finished) -> EngineUnavailable | StepFailed:
+    text = "\n".join(finished.tail).lower()
+    if any(words in text for words in _NO_ENGINE):
+        return EngineUnavailable(
+            f"The Docker Engine could not be reached in step {step.value!r}.",
+            hint="Is the Docker Engine running, and may the agent use DOCKER_SOCKET?",
+        )
+    return StepFailed(
+        step, f"docker compose ended with status {finished.exit_code}.", output=finished.tail
+    )
+
+
+def _ignore(_line: str) -> None:
+    """What is printed while a project is resolved is only shown when it fails."""
+
+
+def _model(document: bytes) -> ComposeModel:
+    try:
+        services = msgspec.json.decode(document)["services"]
+    except (msgspec.DecodeError, KeyError, TypeError) as fault:
+        raise StepFailed(Step.CHECK, "Compose found no services in the Compose file.") from fault
+    return ComposeModel(services=tuple(_service(name, services[name]) for name in sorted(services)))
+
+
+def _service(name: str, body: Mapping[str, Any]) -> ComposeService:
+    deploy = body.get("deploy") or {}
+    replicas = body.get("scale", deploy.get("replicas", 1))
+    return ComposeService(
+        name=name,
+        image=body.get("image"),
+        builds="build" in body,
+        replicas=replicas if isinstance(replicas, int) else 1,
+    )

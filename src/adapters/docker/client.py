@@ -1,0 +1,132 @@
+"""The connection to the Engine: threads, time limits, and docker-py's errors in our words."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import docker.errors
+import requests.exceptions
+from docker import APIClient
+
+from domain.errors import AgentError, EngineRefused, EngineUnavailable
+
+T = TypeVar("T")
+
+CALL_SECONDS = 10.0
+"""Limit of a call that only asks."""
+
+CHANGE_SECONDS = 60.0
+"""Limit of a call that changes something: killing and unmounting take their time."""
+
+_THREADS = 16
+
+# Beyond the socket's own limit, so that the clearer of the two messages wins.
+_MARGIN_SECONDS = 2.0
+
+_FAULTS: tuple[tuple[type[Exception], type[AgentError]], ...] = (
+    (docker.errors.APIError, EngineRefused),
+    (docker.errors.DockerException, EngineUnavailable),
+    (requests.exceptions.RequestException, EngineUnavailable),
+    (OSError, EngineUnavailable),
+)
+"""Which fault of docker-py and of what lies beneath means what; the first match counts.
+
+``DockerException`` itself is what docker-py raises when it cannot ask the Engine for its version.
+"""
+
+_HINT = "Is the Docker Engine running, and may the agent use DOCKER_SOCKET?"
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turns docker-py's errors into the domain's.
+
+    Args:
+        what: the call in words, for the message: "listing containers".
+    """
+    try:
+        yield
+    except Exception as fault:
+        for theirs, ours in _FAULTS:
+            if isinstance(fault, theirs):
+                raise _error(ours, what, fault) from fault
+        raise
+
+
+def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:
+    if kind is EngineRefused:
+        explanation = getattr(fault, "explanation", None)
+        return EngineRefused(f"The Docker Engine refused {what}: {explanation or fault}")
+    return EngineUnavailable(f"The Docker Engine did not answer when {what}: {fault}", hint=_HINT)
+
+
+class EngineClient:
+    """Calls the Engine from threads of its own, each call within a limit.
+
+    Connects with the first call, and anew after the Engine was away, since a new Engine may speak
+    another version of the API.
+    """
+
+    def __init__(self, base_url: str, *, call_seconds: float = CALL_SECONDS) -> None:
+        self._base_url = base_url
+        self._call_seconds = call_seconds
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._lock = threading.Lock()
+        self._connections: dict[float, APIClient] = {}
+
+    async def call(
+        self, what: str, function: Callable[[APIClient], T], *, seconds: float | None = None
+    ) -> T:
+        """What ``function`` gives when it is called with docker-py's client in a thread.
+
+        Raises:
+            EngineUnavailable: the Engine cannot be reached, or does not answer in time.
+            EngineRefused: it answered with an error.
+        """
+        limit = self._call_seconds if seconds is None else seconds
+
+        def work() -> T:
+            try:
+                with translated(what):
+                    return function(self._connection(limit))
+            except EngineUnavailable:
+                self._disconnect(limit)
+                raise
+
+        try:
+            with anyio.fail_after(limit + _MARGIN_SECONDS):
+                # An abandoned thread ends by the socket's own time limit.
+                return await anyio.to_thread.run_sync(
+                    work, abandon_on_cancel=True, limiter=self._limiter
+                )
+        except TimeoutError as fault:
+            raise EngineUnavailable(
+                f"The Docker Engine did not answer within {limit:g} s when {what}.", hint=_HINT
+            ) from fault
+
+    def _connection(self, seconds: float) -> APIClient:
+        """docker-py keeps one time limit for each client, so there is one client for each limit."""
+        with self._lock:
+            connection = self._connections.get(seconds)
+        if connection is None:
+            # Outside the lock: a hanging Engine must not hold up calls with other limits.
+            timeout = math.ceil(seconds)
+            connection = APIClient(base_url=self._base_url, version="auto", timeout=timeout)
+            with self._lock:
+                connection = self._connections.setdefault(seconds, connection)
+        return connection
+
+    def _disconnect(self, seconds: float) -> None:
+        with self._lock:
+            connection = self._connections.pop(seconds, None)
+        if connection is not None:
+            connection.close()
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        for seconds in tuple(self._connections):
+            await anyio.to_thread.run_sync(self._disconnect, seconds)

@@ -1,0 +1,234 @@
+"""The runtime ports on docker-py."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import docker.errors
+from docker import APIClient
+from docker.utils import parse_repository_tag
+
+from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image
+from domain.errors import EngineRefused
+
+_STATES = {state.value: state for state in ContainerState}
+
+# What docker-py gives is the Engine's JSON as it came.
+_Json = Mapping[str, Any]
+
+
+class DockerContainers:
+    """The containers of the host."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    async def list(self) -> Sequence[Container]:
+        """All containers, stopped ones too, sorted by name; one call, whatever their number."""
+        rows = await self._client.call("listing containers", lambda api: api.containers(all=True))
+        return sorted((_container(row) for row in rows), key=lambda container: container.name)
+
+
+def _container(row: _Json) -> Container:
+    # Links of the legacy kind add names with two slashes; the container's own has one.
+    names = [name.removeprefix("/") for name in row.get("Names") or []]
+    own = [name for name in names if "/" not in name]
+    return Container(
+        id=row["Id"],
+        name=(own or names or [row["Id"][:12]])[0],
+        image=row.get("Image", ""),
+        state=_STATES.get(row.get("State", ""), ContainerState.UNKNOWN),
+        status=row.get("Status", ""),
+        labels=row.get("Labels") or {},
+    )
+
+
+class DockerEngine:
+    """The Engine itself."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    async def info(self) -> EngineInfo:
+        """What the Engine says of itself."""
+        info, version = await self._client.call(
+            "asking for its state", lambda api: (api.info(), api.version(api_version=False))
+        )
+        return EngineInfo(
+            version=version.get("Version", ""),
+            api_version=version.get("ApiVersion", ""),
+            storage_driver=info.get("Driver", ""),
+            root_dir=info.get("DockerRootDir", ""),
+            operating_system=info.get("OperatingSystem", ""),
+            cgroup_version=info.get("CgroupVersion", ""),
+        )
+
+
+class DockerProjectResources:
+    """What the Engine holds for one Compose project."""
+
+    def __init__(self, client: EngineClient, *, agent_image: str | None = None) -> None:
+        self._client = client
+        self._agent_image = agent_image
+
+    async def images(self, project: str) -> Sequence[Image]:
+        """The images that were built for the project, sorted by identifier."""
+        rows = await self._client.call(
+            "listing images", lambda api: api.images(filters={"label": _label(project)})
+        )
+        images = (Image(id=row["Id"], tags=_tags(row)) for row in rows)
+        return sorted(images, key=lambda image: image.id)
+
+    async def tag(self, image_id: str, tag: str) -> None:
+        """Lets ``tag`` name the image, whatever it named before."""
+        repository, version = parse_repository_tag(tag)
+        await self._client.call(
+            "tagging an image", lambda api: api.tag(image_id, repository, version, force=True)
+        )
+
+    async def untag(self, tag: str) -> None:
+        """Takes the tag away, and the image with it if nothing else needs it."""
+        await self._change("removing an image", lambda api: _remove_image(api, tag))
+
+    async def remove_image(self, image_id: str) -> None:
+        """Removes an image that no tag names and no container uses; anything else stays."""
+
+        def work(api: APIClient) -> None:
+            rows: Sequence[_Json] = api.images(all=True)
+            if any(row["Id"] == image_id and not _tags(row) for row in rows):
+                _remove_image(api, image_id)
+
+        await self._change("removing an image", work)
+
+    async def volumes(self, project: str) -> Sequence[str]:
+        """Names of the project's named volumes, sorted."""
+        return sorted(
+            await self._client.call("listing volumes", lambda api: _volumes(api, project))
+        )
+
+    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
+        """Removes the project's containers, networks and volumes."""
+        keep = frozenset(keep_volumes)
+
+        def work(api: APIClient) -> None:
+            for row in _containers(api, project):
+                _remove_container(api, row["Id"])
+            for row in _networks(api, project):
+                _remove_network(api, row["Id"])
+            for name in _volumes(api, project):
+                if name not in keep:
+                    _remove_volume(api, name)
+
+        await self._change(f"removing what is left of project {project}", work)
+
+    async def erase(self, directory: str) -> None:
+        """Empties a folder of the host from a short-lived container of the agent's own image."""
+        image = self._agent_image
+        if image is None:
+            raise EngineRefused(
+                f"Files in {directory} belong to other users, and the agent has no image to "
+                "remove them with.",
+                hint="Set AGENT_IMAGE to the agent's own image, or run the agent as root.",
+            )
+        await self._change(f"emptying {directory}", lambda api: _erase(api, image, directory))
+
+    async def _change(self, what: str, work: Callable[[APIClient], None]) -> None:
+        await self._client.call(what, work, seconds=CHANGE_SECONDS)
+
+
+def _label(project: str) -> str:
+    return f"{PROJECT_LABEL}={project}"
+
+
+def _tags(row: _Json) -> tuple[str, ...]:
+    return tuple(tag for tag in row.get("RepoTags") or [] if tag != "<none>:<none>")
+
+
+def _containers(api: APIClient, project: str) -> Sequence[_Json]:
+    rows: Sequence[_Json] = api.containers(all=True, filters={"label": _label(project)})
+    return rows
+
+
+def _networks(api: APIClient, project: str) -> Sequence[_Json]:
+    rows: Sequence[_Json] = api.networks(filters={"label": _label(project)})
+    return rows
+
+
+def _volumes(api: APIClient, project: str) -> Sequence[str]:
+    answer = api.volumes(filters={"label": _label(project)})
+    return [row["Name"] for row in answer["Volumes"] or []]
+
+
+def _remove_container(api: APIClient, container_id: str) -> None:
+    try:
+        api.remove_container(container_id, v=True, force=True)
+    except docker.errors.NotFound:
+        pass
+    except docker.errors.APIError as fault:
+        # 409: somebody else, such as a Compose that was cut off, is removing it already.
+        if fault.status_code != 409:
+            raise
+        api.wait(container_id, condition="removed")
+
+
+def _remove_network(api: APIClient, network_id: str) -> None:
+    try:
+        for endpoint in api.inspect_network(network_id).get("Containers") or {}:
+            api.disconnect_container_from_network(endpoint, network_id, force=True)
+        api.remove_network(network_id)
+    except docker.errors.NotFound:
+        pass
+
+
+def _remove_volume(api: APIClient, name: str) -> None:
+    with suppress(docker.errors.NotFound):
+        api.remove_volume(name, force=True)
+
+
+def _remove_image(api: APIClient, reference: str) -> None:
+    try:
+        api.remove_image(reference)
+    except docker.errors.NotFound:
+        pass
+    except docker.errors.APIError as fault:
+        # 409: a container uses it; it goes when that one has gone.
+        if fault.status_code != 409:
+            raise
+
+
+# Deletes by folder handles, so that no link that a container left can lead it outside.
+_ERASER = (
+    "import os, shutil\n"
+    "for entry in os.scandir('/erase'):\n"
+    "    if entry.is_dir(follow_symlinks=False):\n"
+    "        shutil.rmtree(entry.path)\n"
+    "    else:\n"
+    "        os.unlink(entry.path)\n"
+)
+
+
+def _erase(api: APIClient, image: str, directory: str) -> None:
+    host_config = api.create_host_config(
+        binds=[f"{directory}:/erase"],
+        network_mode="none",
+        cap_drop=["ALL"],
+        cap_add=["DAC_OVERRIDE", "FOWNER"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+    )
+    container = api.create_container(
+        image,
+        entrypoint=["python3", "-c", _ERASER],
+        user="0:0",
+        host_config=host_config,
+        healthcheck={"test": ["NONE"]},
+    )
+    try:
+        api.start(container["Id"])
+        status = api.wait(container["Id"])["StatusCode"]
+        if status != 0:
+            output = api.logs(container["Id"], tail=3).decode(errors="replace").strip()
+            raise EngineRefused(f"The files in {directory} could not be removed: {output}")
+    finally:
+        _remove_container(api, container["Id"])

@@ -1,0 +1,187 @@
+"""The in-memory runtime: containers, images, networks and volumes of an Engine that is not there.
+
+A part of the product (``RUNTIME=memory``) and the twin that tests run against.
+"""
+
+from collections.abc import Collection, Sequence
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image
+from domain.errors import EngineUnavailable
+
+
+class MemoryEngine:
+    """The state that the twins of runtime and Compose share.
+
+    ``fault`` makes every call fail as an Engine that is away; ``hang`` makes it wait for good.
+    """
+
+    def __init__(self) -> None:
+        self.containers: dict[str, Container] = {}
+        self.networks: dict[str, str] = {}
+        """Network → project."""
+        self.volumes: dict[str, str] = {}
+        """Volume → project."""
+        self.images: dict[str, tuple[str, str]] = {}
+        """Image identifier → project and labels' digest."""
+        self.tags: dict[str, str] = {}
+        """Tag → image identifier."""
+        self.ports: dict[int, str] = {}
+        """Published port → container's name."""
+        self.erased: list[str] = []
+        self.fault: str = ""
+        self.hang: bool = False
+        self._serial = 0
+
+    async def answer(self) -> None:
+        """Returns as an Engine in good health does.
+
+        Raises:
+            EngineUnavailable: ``fault`` is set.
+        """
+        await anyio.lowlevel.checkpoint()
+        if self.hang:
+            await anyio.sleep_forever()
+        if self.fault:
+            raise EngineUnavailable(f"The Docker Engine did not answer: {self.fault}")
+
+    def new_id(self) -> str:
+        """An identifier in the Engine's form."""
+        self._serial += 1
+        return f"{self._serial:064x}"
+
+    def run(
+        self,
+        name: str,
+        *,
+        image: str = "busybox",
+        project: str | None = None,
+        state: ContainerState = ContainerState.RUNNING,
+    ) -> Container:
+        """Lets a container stand, as somebody else's ``docker run`` would."""
+        labels = {PROJECT_LABEL: project} if project is not None else {}
+        container = Container(
+            id=self.new_id(),
+            name=name,
+            image=image,
+            state=state,
+            status="Up 1 second" if state is ContainerState.RUNNING else "Exited (0) 1 second ago",
+            labels=labels,
+        )
+        self.containers[name] = container
+        return container
+
+    def stop(self, name: str, *, exit_code: int = 137) -> None:
+        """Ends a container."""
+        self.containers[name] = msgspec.structs.replace(
+            self.containers[name],
+            state=ContainerState.EXITED,
+            status=f"Exited ({exit_code}) 1 second ago",
+        )
+
+    def remove(self, name: str) -> None:
+        """Takes a container away, with the ports it published."""
+        self.containers.pop(name, None)
+        self.ports = {port: owner for port, owner in self.ports.items() if owner != name}
+
+    def of_project(self, project: str) -> Sequence[str]:
+        """Names of one project's containers."""
+        return [name for name, c in self.containers.items() if c.project == project]
+
+
+class MemoryContainers:
+    """Twin of ``DockerContainers``."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def list(self) -> Sequence[Container]:
+        """All containers, sorted by name."""
+        await self._engine.answer()
+        return sorted(self._engine.containers.values(), key=lambda container: container.name)
+
+
+class MemoryEngineInfo:
+    """Twin of ``DockerEngine``."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def info(self) -> EngineInfo:
+        """What an in-memory Engine says of itself."""
+        await self._engine.answer()
+        return EngineInfo(
+            version="memory", api_version="memory", storage_driver="memory", root_dir=""
+        )
+
+
+class MemoryProjectResources:
+    """Twin of ``DockerProjectResources``."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def images(self, project: str) -> Sequence[Image]:
+        """The images that were built for the project, sorted by identifier."""
+        await self._engine.answer()
+        return [
+            Image(
+                id=image, tags=tuple(sorted(t for t, i in self._engine.tags.items() if i == image))
+            )
+            for image, (owner, _) in sorted(self._engine.images.items())
+            if owner == project
+        ]
+
+    def _tags(self, image_id: str) -> tuple[str, ...]:
+        return tuple(sorted(tag for tag, image in self._engine.tags.items() if image == image_id))
+
+    async def tag(self, image_id: str, tag: str) -> None:
+        """Lets ``tag`` name the image."""
+        await self._engine.answer()
+        self._engine.tags[_with_version(tag)] = image_id
+
+    async def untag(self, tag: str) -> None:
+        """Takes the tag away, and the image with it if nothing else needs it."""
+        await self._engine.answer()
+        tag = _with_version(tag)
+        image = self._engine.tags.get(tag)
+        if image is not None and not self._used(tag):
+            del self._engine.tags[tag]
+            await self.remove_image(image)
+
+    async def remove_image(self, image_id: str) -> None:
+        """Removes an image that no tag names and no container uses."""
+        await self._engine.answer()
+        if image_id not in self._engine.tags.values():
+            self._engine.images.pop(image_id, None)
+
+    def _used(self, tag: str) -> bool:
+        return any(_with_version(c.image) == tag for c in self._engine.containers.values())
+
+    async def volumes(self, project: str) -> Sequence[str]:
+        """Names of the project's named volumes, sorted."""
+        await self._engine.answer()
+        return sorted(name for name, owner in self._engine.volumes.items() if owner == project)
+
+    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
+        """Removes the project's containers, networks and volumes."""
+        await self._engine.answer()
+        for name in self._engine.of_project(project):
+            self._engine.remove(name)
+        for network in [n for n, owner in self._engine.networks.items() if owner == project]:
+            del self._engine.networks[network]
+        for volume in await self.volumes(project):
+            if volume not in keep_volumes:
+                del self._engine.volumes[volume]
+
+    async def erase(self, directory: str) -> None:
+        """Notes that the folder was to be emptied; there is no Engine to do it."""
+        await self._engine.answer()
+        self._engine.erased.append(directory)
+
+
+def _with_version(tag: str) -> str:
+    return tag if ":" in tag.rsplit("/", 1)[-1] else f"{tag}:latest"

@@ -1,0 +1,27 @@
+"""Removes folders, also those in which containers left files of other users."""
+
+from collections.abc import Awaitable, Callable
+
+from domain.errors import StorageFailed
+from domain.ports.runtime import ProjectResources
+
+
+class Clearing:
+    """Retries a removal with the Engine's rights where the agent's own do not suffice."""
+
+    def __init__(self, resources: ProjectResources) -> None:
+        self._resources = resources
+
+    async def run(self, removal: Callable[[], Awaitable[None]]) -> None:
+        """Runs ``removal``, which may be repeated, and helps it once.
+
+        Raises:
+            AgentError: it failed all the same.
+        """
+        try:
+            await removal()
+        except StorageFailed as fault:
+            if fault.blocked_by is None:
+                raise
+            await self._resources.erase(fault.blocked_by)
+            await removal()

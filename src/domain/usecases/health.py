@@ -1,0 +1,151 @@
+"""How the agent is, for operators, probes and the manager."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from domain.containers import Inventory
+from domain.errors import StoreUnavailable
+from domain.heartbeat import HeartbeatResult, HeartbeatStatus
+from domain.ports.clock import Clock
+from domain.ports.log import Log
+from domain.ports.store import Store
+from domain.usecases.heartbeat import Heartbeat
+from domain.usecases.inventory import InventoryWatch
+from domain.usecases.operations import Operations
+from domain.usecases.recovery import Recovery
+
+
+class HealthState(StrEnum):
+    """All is well, or something is not."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the agent stands on."""
+
+    state: str
+    """``up``, ``down``, ``off`` or ``failing``."""
+    reason: str = ""
+    since: datetime | None = None
+    """When it went down."""
+
+
+class HealthReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the agent is."""
+
+    status: HealthState
+    reasons: tuple[str, ...]
+    """What is not well, and what to do."""
+    version: str
+    uptime_seconds: int
+    """Of the agent."""
+    engine: Part
+    store: Part
+    heartbeat: Part
+    last_heartbeat_at: datetime | None
+    """When the manager last acknowledged one."""
+    running_containers: int
+    operations: int
+    """How many are queued or run."""
+
+
+class Health:
+    """Gathers what workers have seen, so that whoever asks does not wait for it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        inventory: InventoryWatch,
+        heartbeat: Heartbeat,
+        operations: Operations,
+        recovery: Recovery,
+        clock: Clock,
+        log: Log,
+        version: str,
+    ) -> None:
+        self._store = store
+        self._inventory = inventory
+        self._heartbeat = heartbeat
+        self._operations = operations
+        self._recovery = recovery
+        self._clock = clock
+        self._log = log
+        self._version = version
+        self._began = clock.monotonic()
+        self._store_fault = ""
+        self._store_fault_since: datetime | None = None
+
+    async def observe_store(self) -> None:
+        """Looks whether records can be written."""
+        try:
+            await self._store.check()
+        except StoreUnavailable as fault:
+            if self._store_fault_since is None:
+                self._store_fault_since = self._clock.now()
+                self._log.error("store does not answer", reason=fault.detail)
+            self._store_fault = fault.detail
+        else:
+            if self._store_fault_since is not None:
+                self._log.info("store answers again")
+            self._store_fault, self._store_fault_since = "", None
+
+    def report(self) -> HealthReport:
+        """How the agent is now."""
+        picture = self._inventory.picture
+        engine, store = self._engine(picture), self._records()
+        heartbeat = _heartbeat(self._heartbeat.status)
+        parts = (engine, store, heartbeat)
+        reasons = tuple(part.reason for part in parts if part.reason and part.state != "off")
+        if self._recovery.trouble and engine.state == "up":
+            reasons = (*reasons, self._recovery.trouble)
+        return HealthReport(
+            status=HealthState.DEGRADED if reasons else HealthState.OK,
+            reasons=reasons,
+            version=self._version,
+            uptime_seconds=int(self._clock.monotonic() - self._began),
+            engine=engine,
+            store=store,
+            heartbeat=heartbeat,
+            last_heartbeat_at=self._heartbeat.status.last_acknowledged_at,
+            running_containers=len(picture.running),
+            operations=self._operations.count,
+        )
+
+    def obstacles(self) -> tuple[str, ...]:
+        """Why the agent cannot work at present; empty when it can."""
+        found = (self._engine(self._inventory.picture).reason, self._records().reason)
+        reasons = tuple(reason for reason in found if reason)
+        if not reasons and not self._operations.accepting:
+            return (self._recovery.trouble or "The agent is starting or stopping.",)
+        return reasons
+
+    def _engine(self, picture: Inventory) -> Part:
+        if picture.engine_up:
+            return Part(state="up")
+        return Part(state="down", reason=picture.fault, since=picture.fault_since)
+
+    def _records(self) -> Part:
+        if not self._store_fault:
+            return Part(state="up")
+        return Part(state="down", reason=self._store_fault, since=self._store_fault_since)
+
+
+def _heartbeat(status: HeartbeatStatus) -> Part:
+    if not status.enabled:
+        return Part(state="off", reason=status.detail)
+    if status.withheld:
+        return Part(state="off", reason=status.detail)
+    if status.last_result is HeartbeatResult.ACKNOWLEDGED:
+        return Part(state="up")
+    if status.last_result is None:
+        return Part(state="down", reason="No heartbeat has been sent yet.")
+    return Part(
+        state="failing",
+        reason=f"Heartbeat {status.last_result.value}: {status.detail}",
+        since=status.last_acknowledged_at,
+    )

@@ -1,0 +1,88 @@
+"""The agent's picture of the containers, refreshed by a worker and after each change."""
+
+import anyio
+import msgspec
+
+from domain.containers import EngineInfo, Inventory
+from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.ports.clock import Clock
+from domain.ports.log import Log
+from domain.ports.runtime import Containers, Engine
+
+
+class InventoryWatch:
+    """Keeps the picture; while the Engine is away it keeps the last one and says so."""
+
+    def __init__(self, containers: Containers, engine: Engine, clock: Clock, log: Log) -> None:
+        self._containers = containers
+        self._engine = engine
+        self._clock = clock
+        self._log = log
+        self._refreshing = anyio.Lock()
+        self._started = 0
+        self.picture = Inventory(fault="The Docker Engine has not been asked yet.")
+        self.engine_info: EngineInfo | None = None
+        """What the Engine last said of itself."""
+        self.asked = anyio.Event()
+        """Set once the Engine has answered or failed to."""
+
+    async def refresh(self) -> Inventory:
+        """The picture as the Engine tells it now.
+
+        Those who ask while a refresh waits to begin share it, so that many who ask at once cost
+        the Engine one call.
+
+        Raises:
+            EngineUnavailable: the Engine does not answer; the last picture stays.
+            EngineRefused: it answers with an error.
+        """
+        wanted = self._started + 1
+        async with self._refreshing:
+            if self._started >= wanted:
+                return self._known()
+            self._started += 1
+            return await self._ask()
+
+    async def _ask(self) -> Inventory:
+        try:
+            await self._look()
+        finally:
+            self.asked.set()
+        return self.picture
+
+    async def _look(self) -> None:
+        try:
+            containers = await self._containers.list()
+            if self.engine_info is None or self.picture.fault:
+                self.engine_info = await self._engine.info()
+        except (EngineUnavailable, EngineRefused) as fault:
+            self._note(fault)
+            raise
+        if self.picture.fault and self.picture.fault_since is not None:
+            away = (self._clock.now() - self.picture.fault_since).total_seconds()
+            self._log.info("engine answers again", away_seconds=round(away, 1))
+        self.picture = Inventory(containers=tuple(containers), seen_at=self._clock.now())
+
+    def _note(self, fault: AgentError) -> None:
+        if self.picture.fault_since is None:
+            self._log.error("engine does not answer", reason=fault.detail)
+        self.picture = msgspec.structs.replace(
+            self.picture,
+            fault=fault.detail,
+            fault_since=self.picture.fault_since or self._clock.now(),
+        )
+
+    async def require_engine(self) -> Inventory:
+        """The picture at hand.
+
+        Raises:
+            EngineUnavailable: the Engine did not answer when last asked.
+        """
+        if self.picture.seen_at is None and self.picture.fault_since is None:
+            return await self.refresh()
+        return self._known()
+
+    def _known(self) -> Inventory:
+        if not self.picture.engine_up:
+            raise EngineUnavailable(self.picture.fault, retry_after=10)
+        return self.picture

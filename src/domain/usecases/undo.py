@@ -1,0 +1,123 @@
+"""Undoes a deploy that did not come up, or that a killed agent left half done.
+
+Everything here may be repeated, and works from what the operation wrote down before it acted.
+"""
+
+from domain.environments import Environment, EnvironmentState
+from domain.errors import AgentError
+from domain.names import EnvironmentName
+from domain.operations import Operation, Replacement, Step
+from domain.ports.clock import Clock
+from domain.ports.compose import Compose, OutputLine
+from domain.ports.log import Log
+from domain.ports.runtime import ProjectResources
+from domain.ports.store import Environments
+from domain.ports.workspaces import Workspaces
+from domain.usecases.clearing import Clearing
+
+_BEFORE_REPLACING = {None, Step.UNPACK, Step.CHECK, Step.BUILD}
+
+
+class Undo:
+    """Brings a host back to where it was before a deploy."""
+
+    def __init__(
+        self,
+        *,
+        environments: Environments,
+        workspaces: Workspaces,
+        compose: Compose,
+        resources: ProjectResources,
+        clearing: Clearing,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._environments = environments
+        self._workspaces = workspaces
+        self._compose = compose
+        self._resources = resources
+        self._clearing = clearing
+        self._clock = clock
+        self._log = log
+
+    async def deploy(self, operation: Operation, reason: str, on_line: OutputLine) -> None:
+        """Removes what the deploy made, and brings back what it replaced.
+
+        The record ends as failed where there was nothing before, else as what was there.
+
+        Raises:
+            AgentError: something could not be undone; call again later.
+        """
+        if operation.replaces is None:
+            await self._remove_all(operation)
+            await self._settle(operation, EnvironmentState.FAILED, reason)
+        else:
+            state = await self._bring_back(operation, operation.replaces, on_line)
+            await self._settle(operation, state, reason)
+        self._log.info("deploy undone", operation=operation.id, environment=operation.environment)
+
+    async def _remove_all(self, operation: Operation) -> None:
+        name = operation.environment
+        await self._resources.sweep(name)
+        await self.forget_images(name, keep=Replacement())
+        await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
+
+    async def _bring_back(
+        self, operation: Operation, earlier: Replacement, on_line: OutputLine
+    ) -> EnvironmentState:
+        name = operation.environment
+        untouched = operation.step in _BEFORE_REPLACING
+        if not untouched:
+            await self._resources.sweep(name, keep_volumes=earlier.volumes)
+        await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
+        for tag, image in earlier.image_tags.items():
+            await self._resources.tag(image, tag)
+        await self.forget_images(name, keep=earlier)
+        if untouched:
+            return EnvironmentState.RUNNING
+        return await self._restart(name, on_line)
+
+    async def _restart(self, name: EnvironmentName, on_line: OutputLine) -> EnvironmentState:
+        project = await self._workspaces.project(name)
+        if project is None:
+            return EnvironmentState.STOPPED
+        try:
+            await self._compose.up(project, on_line)
+        except AgentError as fault:
+            self._log.error(
+                "earlier environment not brought back", environment=name, reason=fault.detail
+            )
+            return EnvironmentState.DEGRADED
+        return EnvironmentState.RUNNING
+
+    async def forget_images(self, name: EnvironmentName, *, keep: Replacement) -> None:
+        """Removes the images built for an environment, but those that ``keep`` names."""
+        for image in await self._resources.images(name):
+            for tag in image.tags:
+                if keep.image_tags.get(tag) != image.id:
+                    await self._resources.untag(tag)
+        for image in await self._resources.images(name):
+            if not image.tags:
+                await self._resources.remove_image(image.id)
+
+    async def _settle(self, operation: Operation, state: EnvironmentState, reason: str) -> None:
+        record = await self._environments.get(operation.environment)
+        if record is None or record.state is not EnvironmentState.DEPLOYING:
+            return
+        await self._environments.put(_settled(record, state, operation, reason, self._clock))
+
+
+def _settled(
+    record: Environment,
+    state: EnvironmentState,
+    operation: Operation,
+    reason: str,
+    clock: Clock,
+) -> Environment:
+    now = clock.now()
+    if state is EnvironmentState.FAILED:
+        return record.becoming(state, at=now, operation=operation.id, reason=reason)
+    running = record.becoming(EnvironmentState.RUNNING, at=now, operation=operation.id)
+    if state is EnvironmentState.RUNNING:
+        return running
+    return running.becoming(state, at=now, reason=reason)

@@ -1,0 +1,96 @@
+"""The Litestar application."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from domain.errors import AgentError
+from entrypoints.agent import Agent, Exposition
+from entrypoints.http import contract, system
+from entrypoints.http.auth import require_key
+from entrypoints.http.problems import agent_problem, http_problem, unexpected_problem
+
+_DESCRIPTION = (
+    "Deploys and watches labs on one Docker host. "
+    "Calls that change something want the host's key in X-Server-Key."
+)
+
+
+def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
+    """The application that serves ``agent``."""
+    app = Litestar(
+        route_handlers=[contract.router, system.router],
+        guards=[require_key],
+        exception_handlers={
+            AgentError: agent_problem,
+            HTTPException: http_problem,
+            Exception: unexpected_problem,
+        },
+        state=State({"agent": agent, "exposition": exposition}),
+        openapi_config=_openapi(agent.version),
+        request_max_body_size=agent.settings.max_body_bytes,
+        logging_config=None,
+    )
+    return _Observed(app, agent, exposition)
+
+
+def _openapi(version: str) -> OpenAPIConfig:
+    scheme = SecurityScheme(type="apiKey", name="X-Server-Key", security_scheme_in="header")
+    return OpenAPIConfig(
+        title="Container Host Agent",
+        version=version,
+        description=_DESCRIPTION,
+        components=Components(security_schemes={"serverKey": scheme}),
+        use_handler_docstrings=True,
+        render_plugins=[],
+    )
+
+
+class _Observed:
+    """Measures and logs each request, those that no route takes included."""
+
+    def __init__(self, app: ASGIApp, agent: Agent, exposition: Exposition) -> None:
+        self._app = app
+        self._agent = agent
+        self._exposition = exposition
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            self._tell(scope, status, time.perf_counter() - began)
+
+    def _tell(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
+        method = scope["method"]
+        # Routes, not paths, so that nobody can grow the metrics by asking for made-up ones.
+        route = scope.get("path_template") or "unmatched"
+        self._exposition.request(method, route, status, seconds)
+        write = self._agent.log.info if method != "GET" else self._agent.log.debug
+        write(
+            "request",
+            method=method,
+            path=scope["path"][:200],
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+        )

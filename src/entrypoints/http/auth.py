@@ -1,0 +1,43 @@
+"""Who may call which route: every one wants the key, unless it says otherwise of itself."""
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from domain.errors import KeyRefused
+from entrypoints.agent import Agent
+
+KEY_HEADER = "x-server-key"
+
+OPEN = {"access": "open"}
+"""Option of routes that want no key."""
+
+MONITORING = {"access": "monitoring"}
+"""Option of routes that want the key only with ``MONITORING_AUTH``."""
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+
+
+def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Guards a route.
+
+    Raises:
+        KeyRefused: it wants a key and none that is right came, or more than one.
+    """
+    agent: Agent = connection.app.state.agent
+    access = handler.opt.get("access")
+    if access == "open" or (access == "monitoring" and not agent.settings.monitoring_auth):
+        return
+    keys = connection.headers.getall(KEY_HEADER, [])
+    if access == "monitoring":
+        keys = [*keys, *_bearers(connection)]
+    if len(keys) != 1:
+        raise KeyRefused
+    connection.scope["state"]["caller"] = agent.authentication.caller(keys[0])
+
+
+def _bearers(connection: Connection) -> list[str]:
+    values = connection.headers.getall("authorization", [])
+    parts = [value.partition(" ") for value in values]
+    return [key.strip() for scheme, _, key in parts if scheme.lower() == "bearer"]

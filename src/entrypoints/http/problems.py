@@ -1,0 +1,124 @@
+"""Failures as problem documents (RFC 9457), with the reason in ``detail``."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from domain import errors
+from entrypoints.agent import Agent
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
+    errors.InvalidName: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.BundleRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.RequestUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RequestTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    errors.KeyRefused: HTTPStatus.UNAUTHORIZED,
+    errors.EnvironmentNotFound: HTTPStatus.NOT_FOUND,
+    errors.EnvironmentBusy: HTTPStatus.CONFLICT,
+    errors.OperationCancelled: HTTPStatus.CONFLICT,
+    errors.OperationInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RetryLater: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CapacityExceeded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.EngineUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NotAccepting: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StepFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.StepTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.EngineRefused: HTTPStatus.BAD_GATEWAY,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.AgentError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The status of each failure; a test holds it complete."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A problem document."""
+
+    type: str
+    """Names the kind of problem; ``about:blank`` where the status says it all."""
+    title: str
+    status: int
+    detail: str
+    """What happened to what, and what to do."""
+    instance: str
+    """The path that was asked for."""
+    errors: tuple[str, ...] = ()
+    """Each fault of its own, where there are several."""
+
+
+def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> Response[Problem]:
+    """A failure of the agent's own kinds as a response."""
+    headers = {}
+    if isinstance(fault, errors.RetryLater):
+        headers["Retry-After"] = str(fault.retry_after)
+    return _response(
+        request,
+        STATUSES[type(fault)],
+        fault.detail,
+        kind=f"urn:container-host-agent:{fault.code}",
+        headers=headers,
+    )
+
+
+def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Problem]:
+    """A failure that the framework found as a response."""
+    status = HTTPStatus(fault.status_code)
+    if isinstance(fault, ValidationException):
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+    faults = fault.extra if isinstance(fault.extra, list) else []
+    return _response(
+        request,
+        status,
+        fault.detail or status.description or status.phrase,
+        errors=tuple(_sentence(entry) for entry in faults),
+        headers=fault.headers or {},
+    )
+
+
+def unexpected_problem(request: Request[Any, Any, Any], fault: Exception) -> Response[Problem]:
+    """A fault of the agent itself as a response that gives nothing of it away."""
+    agent: Agent = request.app.state.agent
+    agent.log.error(
+        "request broke", method=request.method, path=request.url.path, reason=repr(fault)
+    )
+    return _response(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "The agent failed in a way that it should not; its log holds the reason.",
+    )
+
+
+def _sentence(entry: Any) -> str:
+    if isinstance(entry, dict) and "message" in entry:
+        return f"{entry['key']}: {entry['message']}" if entry.get("key") else str(entry["message"])
+    return str(entry)
+
+
+def _response(
+    request: Request[Any, Any, Any],
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str = "about:blank",
+    errors: tuple[str, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response[Problem]:
+    problem = Problem(
+        type=kind,
+        title=status.phrase,
+        status=status.value,
+        detail=detail,
+        instance=request.url.path,
+        errors=errors,
+    )
+    return Response(
+        problem, status_code=status.value, media_type=MEDIA_TYPE, headers=dict(headers or {})
+    )

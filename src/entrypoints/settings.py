@@ -1,0 +1,327 @@
+"""The agent's settings: environment variables, all faults found at once.
+
+``SETTINGS`` is the one list of them; parsing, the README's table and ``.env.example`` are held to
+it by tests.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator has set; one field for each variable, in lower case."""
+
+    jwt_secret: str
+    docker_socket: str
+    manager_url: str
+    host_id: str
+    server_key: str
+    heartbeat_interval: float
+    heartbeat_without_engine: str
+    api_host: str
+    api_port: int
+    max_containers: int
+    max_cpu_percent: float
+    max_memory_percent: float
+    log_level: str
+    environment: str
+    workspace_dir: str
+    state_dir: str
+    monitoring_auth: bool
+    runtime: str
+    agent_image: str
+    max_body_bytes: int
+    max_bundle_bytes: int
+    max_unpacked_bytes: int
+    max_bundle_entries: int
+    max_bundle_ratio: int
+    max_builds: int
+    deploy_timeout: float
+    build_timeout: float
+    stop_grace: int
+    shutdown_timeout: float
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be logged."""
+        return tuple(secret for secret in (self.jwt_secret, self.server_key) if secret)
+
+
+class SettingsRefused(Exception):
+    """The settings are wrong; ``faults`` names each variable and what is the matter with it."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+Parse = Callable[[str], Any]
+"""Gives a value from its text; raises ``ValueError`` with the reason."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable."""
+
+    name: str
+    default: str
+    parse: Parse
+    meaning: str
+    """For people, as the README shows it."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _number(least: float, most: float) -> Parse:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"must be a number, not {value!r}") from None
+        if not least <= number <= most:
+            raise ValueError(f"must be from {least:g} to {most:g}, not {value}")
+        return number
+
+    return parse
+
+
+def _integer(least: int, most: int) -> Parse:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[+-]?\d{1,18}", value, re.ASCII):
+            raise ValueError(f"must be a whole number, not {value!r}")
+        if not least <= int(value) <= most:
+            raise ValueError(f"must be from {least} to {most}, not {value}")
+        return int(value)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Parse:
+    def parse(value: str) -> str:
+        for choice in choices:
+            if value.lower() == choice.lower():
+                return choice
+        raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}")
+
+    return parse
+
+
+def _switch(value: str) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if value.lower() not in words:
+        raise ValueError(f"must be true or false, not {value!r}")
+    return words[value.lower()]
+
+
+def _manager_url(value: str) -> str:
+    if not value:
+        return ""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an address such as https://manager.example.com")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or fragment")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user name or password")
+    _ = parts.port  # a port that is none raises ValueError
+    return value.rstrip("/")
+
+
+def _docker_socket(value: str) -> str:
+    if value.startswith("/"):
+        return f"unix://{value}"
+    if not re.match(r"(unix:///|tcp://.)", value):
+        raise ValueError("must be unix:///path/to/docker.sock or tcp://host:port")
+    return value
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"must be an absolute path, not {value!r}")
+    return "/" + value.strip("/")
+
+
+def _identifier(value: str) -> str:
+    # The manager wants a UUID and says so itself; deployments that pass a node's name still start.
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,128}", value, re.ASCII) or value in {".", ".."}:
+        raise ValueError("must be the identifier that the manager gave at registration")
+    return value
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "JWT_SECRET",
+        "",
+        _text,
+        "The platform's signing secret. Without it only `SERVER_KEY` itself is accepted.",
+    ),
+    Setting(
+        "DOCKER_SOCKET",
+        "unix:///var/run/docker.sock",
+        _docker_socket,
+        "Address of the Docker Engine.",
+    ),
+    Setting(
+        "MANAGER_URL",
+        "",
+        _manager_url,
+        "Address of the manager. Without it the agent runs alone and sends no heartbeat.",
+    ),
+    Setting("HOST_ID", "", _identifier, "This host's identifier, from its registration."),
+    Setting("SERVER_KEY", "", _text, "This host's key, from its registration."),
+    Setting(
+        "HEARTBEAT_INTERVAL", "10", _number(1, 3600), "Seconds from one heartbeat to the next."
+    ),
+    Setting(
+        "HEARTBEAT_WITHOUT_ENGINE",
+        "report",
+        _one_of("report", "silent"),
+        "While the Engine does not answer: `report` the host as full, or be `silent`.",
+    ),
+    Setting("API_HOST", "0.0.0.0", _text, "Address on which the API listens."),  # noqa: S104
+    Setting("API_PORT", "8003", _integer(1, 65535), "Port on which the API listens."),
+    Setting(
+        "MAX_CONTAINERS",
+        "10",
+        _integer(1, 100_000),
+        "Running containers on the host beyond which launches are refused.",
+    ),
+    Setting(
+        "MAX_CPU_PERCENT",
+        "80",
+        _number(1, 100),
+        "CPU use, averaged over a minute, beyond which launches are refused; 100 for no limit.",
+    ),
+    Setting(
+        "MAX_MEMORY_PERCENT",
+        "80",
+        _number(1, 100),
+        "Memory use beyond which launches are refused; 100 for no limit.",
+    ),
+    Setting(
+        "LOG_LEVEL",
+        "INFO",
+        _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+        "What the log holds.",
+    ),
+    Setting(
+        "ENVIRONMENT",
+        "production",
+        _one_of("production", "development"),
+        "`production` logs JSON, `development` logs for a terminal.",
+    ),
+    Setting(
+        "WORKSPACE_DIR",
+        "/opt/containers",
+        _absolute,
+        "Folder of the environments' files; the same path inside and outside a container.",
+    ),
+    Setting("STATE_DIR", "/var/lib/container-host-agent", _absolute, "Folder of the records."),
+    Setting(
+        "MONITORING_AUTH",
+        "false",
+        _switch,
+        "`true` asks for the key on `/metrics`, `/system/…`, `/docs` and `/openapi.json` too.",
+    ),
+    Setting(
+        "RUNTIME",
+        "docker",
+        _one_of("docker", "memory"),
+        "`docker`, or `memory` to try the agent without an Engine.",
+    ),
+    Setting(
+        "AGENT_IMAGE",
+        "",
+        _text,
+        "The agent's own image, where it runs as an ordinary user: files that containers own are "
+        "removed through it.",
+    ),
+    Setting(
+        "MAX_BODY_BYTES",
+        str(512 * MIB),
+        _integer(1024, 1 << 40),
+        "Largest request that is read.",
+    ),
+    Setting(
+        "MAX_BUNDLE_BYTES", str(256 * MIB), _integer(1024, 1 << 40), "Largest archive of a bundle."
+    ),
+    Setting(
+        "MAX_UNPACKED_BYTES",
+        str(1024 * MIB),
+        _integer(1024, 1 << 40),
+        "Most that a bundle may hold when unpacked.",
+    ),
+    Setting("MAX_BUNDLE_ENTRIES", "10000", _integer(1, 1_000_000), "Most entries in a bundle."),
+    Setting(
+        "MAX_BUNDLE_RATIO",
+        "200",
+        _integer(1, 100_000),
+        "Most that a bundle may grow by unpacking; looked at beyond 16 MiB.",
+    ),
+    Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
+    Setting(
+        "DEPLOY_TIMEOUT",
+        "570",
+        _number(1, 86_400),
+        "Seconds that a launch may take, waiting included; the manager gives up after 600.",
+    ),
+    Setting("BUILD_TIMEOUT", "540", _number(1, 86_400), "Seconds that its build may take."),
+    Setting(
+        "STOP_GRACE",
+        "3",
+        _integer(0, 300),
+        "Seconds that a container may take to stop before it is killed.",
+    ),
+    Setting(
+        "SHUTDOWN_TIMEOUT",
+        "20",
+        _number(0, 3600),
+        "Seconds that operations may take to end when the agent is stopped.",
+    ),
+)
+"""Every setting, in the order in which the documentation shows them."""
+
+
+def read_settings(variables: Mapping[str, str]) -> Settings:
+    """The settings that environment variables hold; empty ones count as not set.
+
+    Raises:
+        SettingsRefused: one or more are wrong.
+    """
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for setting in SETTINGS:
+        text = variables.get(setting.name, "").strip() or setting.default
+        try:
+            values[setting.name.lower()] = setting.parse(text)
+        except ValueError as fault:
+            faults.append(f"{setting.name} {fault}.")
+    faults += _together(values)
+    if faults:
+        raise SettingsRefused(tuple(faults))
+    return Settings(**values)
+
+
+def _together(values: Mapping[str, Any]) -> list[str]:
+    """Faults that only show when several settings are looked at."""
+    faults = []
+    if values.get("manager_url"):
+        faults += [
+            f"{name.upper()} must be set, since MANAGER_URL is; register the host to get it."
+            for name in ("host_id", "server_key")
+            if values.get(name) == ""
+        ]
+    if any(ord(character) < 33 or ord(character) > 126 for character in values["server_key"]):
+        faults.append("SERVER_KEY must be plain text without spaces, as the manager gave it.")
+    if values.get("workspace_dir") and values.get("workspace_dir") == values.get("state_dir"):
+        faults.append("STATE_DIR must be another folder than WORKSPACE_DIR.")
+    return faults
