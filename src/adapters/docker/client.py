@@ -3,11 +3,12 @@
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+import docker.constants
 import docker.errors
 import requests.exceptions
 from docker import APIClient
@@ -33,10 +34,7 @@ _FAULTS: tuple[tuple[type[Exception], type[AgentError]], ...] = (
     (requests.exceptions.RequestException, EngineUnavailable),
     (OSError, EngineUnavailable),
 )
-"""Which fault of docker-py and of what lies beneath means what; the first match counts.
-
-``DockerException`` itself is what docker-py raises when it cannot ask the Engine for its version.
-"""
+"""Which fault of docker-py and of what lies beneath means what; the first match counts."""
 
 _HINT = "Is the Docker Engine running, and may the agent use DOCKER_SOCKET?"
 
@@ -114,8 +112,7 @@ class EngineClient:
             connection = self._connections.get(seconds)
         if connection is None:
             # Outside the lock: a hanging Engine must not hold up calls with other limits.
-            timeout = math.ceil(seconds)
-            connection = APIClient(base_url=self._base_url, version="auto", timeout=timeout)
+            connection = _connect(self._base_url, math.ceil(seconds))
             with self._lock:
                 connection = self._connections.setdefault(seconds, connection)
         return connection
@@ -130,3 +127,14 @@ class EngineClient:
         """Closes the connections."""
         for seconds in tuple(self._connections):
             await anyio.to_thread.run_sync(self._disconnect, seconds)
+
+
+def _connect(base_url: str, timeout_seconds: int) -> APIClient:
+    """A client that speaks the Engine's version.
+
+    docker-py finds the version out by itself, but leaves its connection open where that fails.
+    """
+    oldest = docker.constants.MINIMUM_DOCKER_API_VERSION
+    with closing(APIClient(base_url, version=oldest, timeout=timeout_seconds)) as probe:
+        newest = probe.version(api_version=False)["ApiVersion"]
+    return APIClient(base_url, version=newest, timeout=timeout_seconds)

@@ -1,0 +1,152 @@
+"""External commands: what they print, how they end, and that nothing of them stays."""
+
+import os
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from adapters.compose import process
+from domain.operations import OUTPUT_LINE_LENGTH, OUTPUT_TAIL_LINES
+
+pytestmark = pytest.mark.anyio
+
+ENVIRONMENT = {"PATH": os.environ["PATH"]}
+
+
+async def run(
+    script: str, *, seconds: float = 10, capture: bool = False
+) -> tuple[process.Finished, list[str]]:
+    lines: list[str] = []
+    finished = await process.run(
+        ["sh", "-c", script],
+        directory="/",
+        environment=ENVIRONMENT,
+        seconds=seconds,
+        on_line=lines.append,
+        capture=capture,
+    )
+    return finished, lines
+
+
+async def test_lines_come_as_they_are_printed_from_both_streams() -> None:
+    finished, lines = await run("echo one; echo two >&2; printf three; exit 3")
+
+    assert finished.exit_code == 3
+    assert lines == ["one", "two", "three"]
+    assert finished.tail == ("one", "two", "three")
+
+
+async def test_captured_output_is_kept_apart_from_what_is_for_people() -> None:
+    finished, lines = await run("echo data; echo note >&2", capture=True)
+
+    assert finished.stdout == b"data\n"
+    assert lines == ["note"]
+
+
+async def test_it_sees_only_the_environment_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET", "secret")
+
+    _, lines = await run("env | cut -d= -f1 | sort | tr '\\n' ' '")
+
+    assert "JWT_SECRET" not in lines[0]
+
+
+async def test_only_the_last_lines_are_kept_and_long_ones_are_cut() -> None:
+    finished, _ = await run(
+        f"i=0; while [ $i -lt {OUTPUT_TAIL_LINES + 5} ]; do echo $i; i=$((i+1)); done;"
+        " head -c 100000 /dev/zero | tr '\\0' x"
+    )
+
+    assert len(finished.tail) == OUTPUT_TAIL_LINES
+    assert len(finished.tail[-1]) == OUTPUT_LINE_LENGTH
+
+
+async def test_control_characters_are_made_harmless() -> None:
+    finished, _ = await run(r"printf 'a\033[31mred\033]0;title\007\tb\r\n'")
+
+    assert finished.tail == ("a\ufffd[31mred\ufffd]0;title\ufffd\tb",)
+
+
+async def test_of_a_line_that_overwrites_itself_the_last_state_stays() -> None:
+    finished, _ = await run(r"printf '10 %%\r50 %%\r100 %%\n'")
+
+    assert finished.tail == ("100 %",)
+
+
+async def test_a_command_that_takes_too_long_is_ended_and_its_lines_told() -> None:
+    with anyio.fail_after(8), pytest.raises(process.TimedOut) as fault:
+        await run("echo begun; sleep 60", seconds=0.3)
+
+    assert fault.value.tail == ("begun",)
+
+
+async def test_one_that_ignores_the_request_to_end_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    pid = tmp_path / "pid"
+
+    with anyio.fail_after(8), pytest.raises(process.TimedOut):
+        await run(f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done", seconds=0.3)
+
+    assert not alive(int(await anyio.Path(pid).read_text()))
+
+
+async def test_children_that_outlive_their_parent_are_killed_with_it(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+
+    with anyio.fail_after(5):
+        finished, _ = await run(f"sleep 60 & echo $! > {pid}; exit 0")
+
+    assert finished.exit_code == 0
+    await gone(int(await anyio.Path(pid).read_text()))
+
+
+async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) -> None:
+    pid = anyio.Path(tmp_path, "pid")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, f"sleep 60 & echo $! > {pid}; wait")
+        while not await pid.exists() or not await pid.read_text():
+            await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
+
+    await gone(int(await pid.read_text()))
+
+
+async def test_a_command_that_prints_without_end_costs_little_memory() -> None:
+    with anyio.fail_after(10), pytest.raises(process.TimedOut):
+        await run("yes | tr -d '\\n'", seconds=0.5)
+
+
+async def test_a_program_that_is_not_there_cannot_be_started() -> None:
+    with pytest.raises(FileNotFoundError):
+        await process.run(
+            ["no-such-program"],
+            directory="/",
+            environment=ENVIRONMENT,
+            seconds=1,
+            on_line=lambda _line: None,
+        )
+
+
+async def test_standard_input_is_empty() -> None:
+    finished, _ = await run(f"{sys.executable} -c 'import sys; print(len(sys.stdin.read()))'")
+
+    assert finished.tail == ("0",)
+
+
+def alive(process_id: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+async def gone(process_id: int) -> None:
+    with anyio.fail_after(3):
+        while alive(process_id):
+            await anyio.sleep(0.01)
