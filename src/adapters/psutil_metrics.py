@@ -1,0 +1,133 @@
+"""The host's counters through psutil."""
+
+import os
+import platform
+import socket
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import psutil
+
+from domain.ports.clock import Clock
+from domain.resources import (
+    CpuTimes,
+    FileSystem,
+    HostIdentity,
+    HostSample,
+    MemoryUsage,
+    NetworkCounters,
+)
+
+T = TypeVar("T")
+
+CALL_SECONDS = 5.0
+"""Limit of one reading: a file system on a dead server hangs for good."""
+
+_THREADS = 4
+
+
+class PsutilMetrics:
+    """Reads the host's counters, in threads of its own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+
+    async def identity(self) -> HostIdentity:
+        """What does not change while the host is up."""
+        return await self._in_thread(_identity)
+
+    async def sample(self) -> HostSample:
+        """The counters now."""
+        return await self._in_thread(lambda: _sample(self._clock.monotonic()))
+
+    async def file_system(self, role: str, path: str) -> FileSystem | None:
+        """The file system that holds ``path``; None where the agent cannot see it."""
+        try:
+            with anyio.fail_after(CALL_SECONDS):
+                return await self._in_thread(lambda: _file_system(role, path))
+        except (OSError, TimeoutError):
+            return None
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(
+            function, abandon_on_cancel=True, limiter=self._limiter
+        )
+
+
+def _identity() -> HostIdentity:
+    return HostIdentity(
+        hostname=socket.gethostname(),
+        operating_system=_operating_system(),
+        kernel=platform.release(),
+        architecture=platform.machine(),
+        cpus=psutil.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        boot_time_epoch_seconds=psutil.boot_time(),
+    )
+
+
+def _operating_system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return platform.system()
+
+
+def _sample(monotonic_seconds: float) -> HostSample:
+    cores = tuple(_cpu_times(core) for core in psutil.cpu_times(percpu=True))
+    swap = psutil.swap_memory()
+    memory = psutil.virtual_memory()
+    return HostSample(
+        monotonic_seconds=monotonic_seconds,
+        cpu=CpuTimes(
+            busy_seconds=sum(core.busy_seconds for core in cores),
+            total_seconds=sum(core.total_seconds for core in cores),
+        ),
+        cores=cores,
+        load=os.getloadavg(),
+        memory=MemoryUsage(
+            total_bytes=memory.total,
+            used_bytes=memory.total - memory.available,
+            available_bytes=memory.available,
+            percent=memory.percent,
+        ),
+        swap=MemoryUsage(
+            total_bytes=swap.total,
+            used_bytes=swap.used,
+            available_bytes=swap.free,
+            percent=swap.percent,
+        ),
+        network=_network(),
+    )
+
+
+def _cpu_times(times: Any) -> CpuTimes:
+    # The kernel counts a guest's time in user and nice already.
+    counted = times._asdict()
+    total = sum(counted.values()) - counted.get("guest", 0.0) - counted.get("guest_nice", 0.0)
+    idle = counted["idle"] + counted.get("iowait", 0.0)
+    return CpuTimes(busy_seconds=total - idle, total_seconds=total)
+
+
+def _network() -> NetworkCounters:
+    interfaces = psutil.net_io_counters(pernic=True)
+    counted = [counters for name, counters in interfaces.items() if name != "lo"]
+    return NetworkCounters(
+        received_bytes=sum(counters.bytes_recv for counters in counted),
+        sent_bytes=sum(counters.bytes_sent for counters in counted),
+    )
+
+
+def _file_system(role: str, path: str) -> FileSystem:
+    usage = psutil.disk_usage(path)
+    return FileSystem(
+        role=role,
+        path=path,
+        total_bytes=usage.total,
+        used_bytes=usage.used,
+        free_bytes=usage.free,
+        percent=usage.percent,
+    )
