@@ -11,17 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import anyio
-from adapters.httpx_manager import HttpxManager
-from adapters.psutil_metrics import PsutilMetrics
-from adapters.pyjwt_keys import PyjwtKeys
-from adapters.sqlite_store import SqliteStore
-from adapters.stdlib_log import StdlibLog, configure_logging
-from adapters.system_clock import SystemClock
-from adapters.workspaces.files import DiskBundles, DiskWorkspaces
 
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
 from adapters.docker.runtime import DockerContainers, DockerEngine, DockerProjectResources
+from adapters.httpx_manager import HttpxManager
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.runtime import (
     MemoryContainers,
@@ -29,6 +23,12 @@ from adapters.memory.runtime import (
     MemoryEngineInfo,
     MemoryProjectResources,
 )
+from adapters.psutil_metrics import PsutilMetrics
+from adapters.pyjwt_keys import PyjwtKeys
+from adapters.sqlite_store import SqliteStore
+from adapters.stdlib_log import StdlibLog, configure_logging
+from adapters.system_clock import SystemClock
+from adapters.workspaces.files import DiskWorkspaces
 from domain.bundles import BundleLimits
 from domain.capacity import CapacityLimits
 from domain.ports.clock import Clock
@@ -107,17 +107,15 @@ async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
 async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     state = Path(settings.state_dir)
     clock, log = SystemClock(), StdlibLog()
-    limits = bundle_limits(settings)
-    workspace = Path(settings.workspace_dir)
     store = await stack.enter_async_context(SqliteStore.open(state / "agent.db", log=log))
-    bundles = DiskBundles(workspace, limits)
-    workspaces = DiskWorkspaces(workspace, limits)
+    workspaces = DiskWorkspaces(Path(settings.workspace_dir), bundle_limits(settings))
+    await workspaces.prepare()
     return Adapters(
         runtime=await _runtime(settings, state, clock, stack),
         metrics=PsutilMetrics(clock),
         manager=await _manager(settings, stack),
         store=store,
-        bundles=bundles,
+        bundles=workspaces.bundles,
         workspaces=workspaces,
         clock=clock,
         log=log,

@@ -90,3 +90,10 @@ class Workspaces(Protocol):
     async def remove(self, name: EnvironmentName) -> None:
         """Removes the environment's folder with all that is in it. May be repeated."""
         ...
+
+    async def tidy(self) -> None:
+        """Finishes removals that were cut off, and drops archives nobody waits for.
+
+        For the start of the agent, before anything is received or deployed. May be repeated.
+        """
+        ...

@@ -1,0 +1,260 @@
+"""The agent's records in an embedded SQLite file."""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from domain.environments import Environment
+from domain.errors import StoreUnavailable
+from domain.names import EnvironmentName, OperationId
+from domain.operations import Operation
+from domain.ports.log import Log
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for another process that holds the file."""
+
+
+class _Damaged(Exception):
+    """The file is no store, or not a whole one."""
+
+
+class SqliteStore:
+    """Records in one file, written by one connection in one thread at a time."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._limiter = anyio.CapacityLimiter(1)
+        self._environments = SqliteEnvironments(self)
+        self._operations = SqliteOperations(self)
+
+    @property
+    def environments(self) -> "SqliteEnvironments":
+        """Records of environments."""
+        return self._environments
+
+    @property
+    def operations(self) -> "SqliteOperations":
+        """Records of operations."""
+        return self._operations
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path, *, log: Log) -> AsyncIterator["SqliteStore"]:
+        """The store in the file at ``path``, made where there is none.
+
+        A damaged file is set aside and begun anew: what runs is found again from Docker and disk.
+
+        Raises:
+            StoreUnavailable: it cannot be opened or made, or is of a newer agent.
+        """
+        connection = await anyio.to_thread.run_sync(_open_or_begin_anew, path, log)
+        store = cls(path, connection)
+        try:
+            yield store
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(connection.close, limiter=store._limiter)
+
+    async def check(self) -> None:
+        """Returns if records can be written."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO environments VALUES ('?', x'')")
+            connection.execute("DELETE FROM environments WHERE name = '?'")
+
+        await self.run(write)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` gives, done in one transaction that is on disk when this returns.
+
+        Raises:
+            StoreUnavailable: it could not be done, and nothing of it was.
+        """
+
+        def transaction() -> T:
+            with _translated(self._path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    result = work(self._connection)
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+                return result
+
+        return await anyio.to_thread.run_sync(transaction, limiter=self._limiter)
+
+
+class SqliteEnvironments:
+    """Records of environments."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def get(self, name: EnvironmentName) -> Environment | None:
+        """The record of one environment."""
+        query = "SELECT document FROM environments WHERE name = ?"
+        found = await self._store.run(lambda c: c.execute(query, (name,)).fetchone())
+        return _environment(found) if found is not None else None
+
+    async def list(self) -> Sequence[Environment]:
+        """All records, sorted by name."""
+        query = "SELECT document FROM environments ORDER BY name"
+        rows = await self._store.run(lambda c: c.execute(query).fetchall())
+        return [_environment(row) for row in rows]
+
+    async def put(self, environment: Environment) -> None:
+        """Writes a record, in place of an earlier one of the name."""
+        statement = "INSERT OR REPLACE INTO environments VALUES (?, ?)"
+        row = (environment.name, msgspec.json.encode(environment))
+        await self._store.run(lambda c: c.execute(statement, row))
+
+    async def remove(self, name: EnvironmentName) -> None:
+        """Takes a record away."""
+        statement = "DELETE FROM environments WHERE name = ?"
+        await self._store.run(lambda c: c.execute(statement, (name,)))
+
+
+class SqliteOperations:
+    """Records of operations."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    async def get(self, operation: OperationId) -> Operation | None:
+        """The record of one operation."""
+        query = "SELECT document FROM operations WHERE id = ?"
+        found = await self._store.run(lambda c: c.execute(query, (operation,)).fetchone())
+        return _operation(found) if found is not None else None
+
+    async def put(self, operation: Operation) -> None:
+        """Writes a record, in place of an earlier one of the identifier."""
+        statement = "INSERT OR REPLACE INTO operations VALUES (?, ?, ?, ?)"
+        row = (
+            operation.id,
+            operation.state.ended,
+            operation.requested_at.isoformat(),
+            msgspec.json.encode(operation),
+        )
+        await self._store.run(lambda c: c.execute(statement, row))
+
+    async def unended(self) -> Sequence[Operation]:
+        """Operations that have not ended, oldest request first."""
+        query = "SELECT document FROM operations WHERE ended = 0 ORDER BY requested_at, id"
+        rows = await self._store.run(lambda c: c.execute(query).fetchall())
+        return [_operation(row) for row in rows]
+
+    async def prune(self, keep: int) -> None:
+        """Takes away the records of all but the ``keep`` newest that have ended."""
+        statement = (
+            "DELETE FROM operations WHERE ended = 1 AND id NOT IN (SELECT id FROM operations "
+            "WHERE ended = 1 ORDER BY requested_at DESC, id DESC LIMIT ?)"
+        )
+        await self._store.run(lambda c: c.execute(statement, (keep,)))
+
+
+def _environment(row: Sequence[bytes]) -> Environment:
+    return msgspec.json.decode(row[0], type=Environment)
+
+
+def _operation(row: Sequence[bytes]) -> Operation:
+    return msgspec.json.decode(row[0], type=Operation)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, msgspec.MsgspecError, OSError) as fault:
+        raise StoreUnavailable(
+            f"The agent's records in {path} cannot be read or written: {fault}.",
+            hint="Is the disk full, or STATE_DIR not the agent's own?",
+        ) from fault
+
+
+def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
+    with _translated(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return _open(path)
+        except _Damaged as fault:
+            aside = _set_aside(path)
+            log.error(
+                "store damaged, set aside and begun anew",
+                path=str(path),
+                aside=str(aside),
+                reason=str(fault),
+            )
+            return _open(path)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Made before SQLite does, which would leave it readable for everybody.
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _prepare(connection, path)
+    except sqlite3.OperationalError:
+        # Not a matter of the file's content: locked, read-only, full.
+        connection.close()
+        raise
+    except (sqlite3.DatabaseError, msgspec.MsgspecError) as fault:
+        connection.close()
+        raise _Damaged(str(fault)) from fault
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # Records must outlive a power cut, not only the agent.
+    connection.execute("PRAGMA synchronous = FULL")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    _migrate(connection, path)
+    for row in connection.execute("SELECT document FROM environments"):
+        _environment(row)
+    for row in connection.execute("SELECT document FROM operations"):
+        _operation(row)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    scripts = sorted(
+        (entry.name, entry.read_text())
+        for entry in files("adapters.migrations").iterdir()
+        if entry.name.endswith(".sql")
+    )
+    if version > len(scripts):
+        raise StoreUnavailable(
+            f"The records in {path} are of a newer agent (schema {version}, known {len(scripts)}).",
+            hint="Run that agent, or move the file away.",
+        )
+    for number, (_, script) in enumerate(scripts[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside

@@ -1,0 +1,226 @@
+"""The folders of environments.
+
+Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its way out, lies in
+``<root>/.agent``, on the same file system, so that taking a place is one rename:
+
+- ``bundles/<id>``: archives being received
+- ``operations/<id>/staged``: a project being prepared
+- ``operations/<id>/previous``: what it replaced
+- ``operations/<id>/installed``: a mark, made before anything of ``install`` is done
+- ``removed/<id>``: what is being deleted
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+
+from adapters.workspaces.archives import Checkpoint, unpack
+from adapters.workspaces.bundles import DiskBundles
+from adapters.workspaces.removal import remove_tree
+from adapters.workspaces.storage import Storage
+from domain.bundles import MAX_COMPOSE_FILE_BYTES, BundleLimits, compose_files
+from domain.errors import BundleRefused, InvalidName
+from domain.names import EnvironmentName, OperationId, environment_name
+from domain.ports.compose import Project
+from domain.ports.workspaces import Bundle
+
+
+class DiskWorkspaces:
+    """One folder for each environment under ``root``."""
+
+    def __init__(self, root: Path, limits: BundleLimits) -> None:
+        self._root = root
+        self._limits = limits
+        self._operations = root / ".agent" / "operations"
+        self._removed = root / ".agent" / "removed"
+        self._received = root / ".agent" / "bundles"
+        self._storage = Storage()
+        self.bundles = DiskBundles(self._received, limits, self._storage)
+
+    async def prepare(self) -> None:
+        """Makes the folders.
+
+        Raises:
+            StorageFailed: they cannot be made or written to.
+        """
+
+        def work() -> None:
+            self._root.mkdir(parents=True, exist_ok=True)
+            (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
+            for folder in (self._operations, self._removed, self._received):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            probe = self._removed / secrets.token_hex(8)
+            probe.touch()
+            probe.unlink()
+
+        await self._storage.run(f"making the agent's folders in {self._root}", work)
+
+    async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
+        """Unpacks a bundle into the operation's staging folder."""
+        staged = self._operations / operation / "staged"
+
+        def work(checkpoint: Checkpoint) -> tuple[str, ...]:
+            staged.parent.mkdir(mode=0o700)
+            staged.mkdir(mode=0o755)
+            return self._unpack(self.bundles.path(bundle), staged, checkpoint)
+
+        try:
+            files = await self._storage.run_cancellable("unpacking the bundle", work)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.commit(operation)
+            raise
+        return Project(name=name, directory=str(staged), files=files)
+
+    def _unpack(self, archive: Path, staged: Path, checkpoint: Checkpoint) -> tuple[str, ...]:
+        folder = os.open(staged, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            unpack(archive, folder, self._limits, checkpoint)
+        finally:
+            os.close(folder)
+        return _compose_files(staged)
+
+    async def place(self, operation: OperationId, file_name: str, content: bytes) -> None:
+        """Writes a file at the top of a staged project, mode 0600."""
+        path = self._operations / operation / "staged" / file_name
+
+        def work() -> None:
+            if path.is_dir() and not path.is_symlink():
+                raise BundleRefused(f"The bundle holds a folder named {file_name}.")
+            path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+                file.write(content)
+
+        await self._storage.run(f"writing {file_name}", work)
+
+    async def install(self, operation: OperationId, name: EnvironmentName) -> Project:
+        """Moves the staged project to its place; an earlier one is put aside."""
+        folder, home = self._operations / operation, self._root / name
+
+        def work() -> tuple[str, ...]:
+            files = _compose_files(folder / "staged")
+            (folder / "installed").touch()
+            if os.path.lexists(home):
+                home.rename(folder / "previous")
+            (folder / "staged").rename(home)
+            return files
+
+        files = await self._storage.run("moving the project to its place", work)
+        return Project(name=name, directory=str(home), files=files)
+
+    async def roll_back(self, operation: OperationId, name: EnvironmentName) -> None:
+        """Undoes ``install`` and ``stage``."""
+        folder, home = self._operations / operation, self._root / name
+
+        def work() -> None:
+            moved_in = (folder / "installed").exists() and not (folder / "staged").exists()
+            if moved_in and os.path.lexists(home):
+                home.rename(folder / "staged")
+            if os.path.lexists(folder / "previous"):
+                (folder / "previous").rename(home)
+            (folder / "installed").unlink(missing_ok=True)
+
+        await self._storage.run("bringing the earlier project back", work)
+        await self.commit(operation)
+
+    async def commit(self, operation: OperationId) -> None:
+        """Removes what the operation put aside or left staged."""
+        await self._remove(self._operations / operation, "removing the operation's files")
+
+    async def project(self, name: EnvironmentName) -> Project | None:
+        """The project that stands."""
+        return await self._storage.run("looking at a project", lambda: self._standing(name))
+
+    def _standing(self, name: EnvironmentName) -> Project | None:
+        home = self._root / name
+        try:
+            if not stat.S_ISDIR(home.lstat().st_mode):
+                return None
+            return Project(name=name, directory=str(home), files=_compose_files(home))
+        except (FileNotFoundError, BundleRefused):
+            return None
+
+    async def projects(self) -> Sequence[Project]:
+        """All that stand, sorted by name."""
+
+        def work() -> list[Project]:
+            found = []
+            for entry in sorted(os.listdir(self._root)):  # noqa: PTH208 - names are wanted
+                try:
+                    project = self._standing(environment_name(entry))
+                except InvalidName:
+                    continue
+                if project is not None:
+                    found.append(project)
+            return found
+
+        return await self._storage.run("looking for projects", work)
+
+    async def unfinished(self) -> Sequence[OperationId]:
+        """Operations that left something staged or put aside."""
+
+        def work() -> list[OperationId]:
+            return [OperationId(entry.name) for entry in sorted(self._operations.iterdir())]
+
+        return await self._storage.run("looking for unfinished operations", work)
+
+    async def remove(self, name: EnvironmentName) -> None:
+        """Removes the environment's folder with all that is in it."""
+        await self._remove(self._root / name, "removing the environment's files")
+        # What an earlier attempt could not delete bears the environment's name still.
+        await self._remove_left_over(f"{name}.")
+
+    async def tidy(self) -> None:
+        """Finishes removals that were cut off, and drops archives nobody waits for."""
+        await self._remove_left_over("")
+
+        def work() -> None:
+            for archive in self._received.iterdir():
+                archive.unlink()
+
+        await self._storage.run("dropping old bundles", work)
+
+    async def _remove(self, path: Path, what: str) -> None:
+        """Takes a folder out of sight at once, and then deletes it."""
+        aside = self._removed / f"{path.name}.{secrets.token_hex(4)}"
+
+        def work() -> None:
+            if os.path.lexists(path):
+                path.rename(aside)
+                remove_tree(aside)
+
+        await self._storage.run(what, work)
+
+    async def _remove_left_over(self, prefix: str) -> None:
+        def work() -> None:
+            for path in sorted(self._removed.iterdir()):
+                if path.name.startswith(prefix):
+                    remove_tree(path)
+
+        await self._storage.run("removing old files", work)
+
+
+def _compose_files(folder: Path) -> tuple[str, ...]:
+    """The Compose files at the top of a project.
+
+    Raises:
+        BundleRefused: there is none, or one is too large.
+    """
+    entries = sorted(folder.iterdir())
+    files = [entry.name for entry in entries if entry.is_file() and not entry.is_symlink()]
+    try:
+        chosen = compose_files(files)
+    except BundleRefused as fault:
+        inner = [entry.name for entry in entries if entry.is_dir()]
+        if len(entries) == 1 and inner:
+            fault.hint = f"Everything lies in the folder {inner[0]!r}; zip what is in it instead."
+        raise
+    for name in chosen:
+        if (folder / name).stat().st_size > MAX_COMPOSE_FILE_BYTES:
+            raise BundleRefused(f"{name} is larger than {MAX_COMPOSE_FILE_BYTES} bytes.")
+    return chosen

@@ -1,0 +1,88 @@
+"""Work on disk: in threads, never cut in two, with the disk's faults in our words."""
+
+import errno
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from domain.errors import StorageFailed, StorageFull
+
+T = TypeVar("T")
+
+_THREADS = 8
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class GivenUp(Exception):
+    """Whoever asked for the work no longer wants it."""
+
+
+class Storage:
+    """Runs blocking work on disk."""
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(_THREADS)
+
+    async def run(self, what: str, work: Callable[[], T]) -> T:
+        """What ``work`` gives; it runs to its end even when the caller is cancelled.
+
+        Args:
+            what: the work in words, for the message: "unpacking the bundle".
+            work: does it.
+
+        Raises:
+            StorageFull: the disk has no room.
+            StorageFailed: the disk refuses.
+        """
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        except OSError as fault:
+            raise _translated(what, fault) from fault
+
+    async def run_cancellable(self, what: str, work: Callable[[Callable[[], None]], T]) -> T:
+        """Like ``run``, for long work that looks now and then whether it is still wanted.
+
+        Args:
+            what: the work in words.
+            work: is given a function to call between pieces, which raises ``GivenUp``.
+        """
+        unwanted, started, ended = threading.Event(), threading.Event(), threading.Event()
+
+        def checkpoint() -> None:
+            if unwanted.is_set():
+                raise GivenUp
+
+        def whole() -> T:
+            started.set()
+            try:
+                checkpoint()
+                return work(checkpoint)
+            finally:
+                ended.set()
+
+        try:
+            return await anyio.to_thread.run_sync(
+                whole, abandon_on_cancel=True, limiter=self._limiter
+            )
+        except OSError as fault:
+            raise _translated(what, fault) from fault
+        except anyio.get_cancelled_exc_class():
+            # In this order: a thread that has not started by now gives up before it does anything.
+            unwanted.set()
+            if started.is_set():
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(ended.wait)
+            raise
+
+
+def _translated(what: str, fault: OSError) -> StorageFull | StorageFailed:
+    if fault.errno in _FULL:
+        return StorageFull(
+            f"The disk is full: {what} failed ({fault.strerror}).",
+            hint="Remove environments or images, then try again.",
+        )
+    place = f" at {fault.filename}" if fault.filename else ""
+    return StorageFailed(f"The disk refuses: {what} failed{place} ({fault.strerror}).")
