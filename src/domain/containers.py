@@ -75,7 +75,9 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     storage_driver: str
     root_dir: str
     """Where it keeps images and volumes, on the host."""
+    host_name: str = ""
     operating_system: str = ""
+    """Of the host, also where the agent itself runs in a container."""
     cgroup_version: str = ""
 
 

@@ -151,8 +151,9 @@ class StepFailed(AgentError):
     code = "step-failed"
 
     def __init__(self, step: str, message: str, *, output: tuple[str, ...] = ()) -> None:
-        super().__init__(f"Step {step!r} failed: {message}")
-        self.step = step
+        # Steps are often members of an enumeration, whose own form means nothing to a reader.
+        self.step = str(step)
+        super().__init__(f"Step {self.step!r} failed: {message}")
         self.output = output
 
     @property

@@ -60,6 +60,7 @@ class DockerEngine:
             api_version=version.get("ApiVersion", ""),
             storage_driver=info.get("Driver", ""),
             root_dir=info.get("DockerRootDir", ""),
+            host_name=info.get("Name", ""),
             operating_system=info.get("OperatingSystem", ""),
             cgroup_version=info.get("CgroupVersion", ""),
         )

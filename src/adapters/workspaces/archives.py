@@ -241,7 +241,7 @@ def _unpack_tar(file: BinaryIO, writer: _Writer) -> None:
                 content = None if member.folder else archive.extractfile(info)
                 writer.write(member, content)
             # The library remembers every member, which nobody asks for here.
-            archive.members.clear()
+            archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it
     source.finish()
 
 

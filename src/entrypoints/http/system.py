@@ -101,8 +101,9 @@ async def info(request: AnyRequest) -> SystemInfo:
     engine = agent.inventory.engine_info
     settings = agent.settings
     return SystemInfo(
-        hostname=identity.hostname,
-        operating_system=identity.operating_system,
+        # In a container of its own, the agent sees that one's name and system, not the host's.
+        hostname=(engine and engine.host_name) or identity.hostname,
+        operating_system=(engine and engine.operating_system) or identity.operating_system,
         kernel=identity.kernel,
         architecture=identity.architecture,
         cpus=identity.cpus,
