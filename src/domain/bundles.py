@@ -30,6 +30,7 @@ MAX_COMPOSE_FILE_BYTES = 1024 * 1024
 
 MAX_PATH_LENGTH = 1024
 MAX_PATH_PART_BYTES = 255
+MAX_PATH_DEPTH = 64
 
 _RATIO_APPLIES_FROM_BYTES = 16 * 1024 * 1024
 
@@ -110,6 +111,10 @@ def member_path(name: str) -> tuple[str, ...]:
     parts = tuple(part for part in name.split("/") if part not in {"", "."})
     if ".." in parts:
         raise BundleRefused(f"The bundle's entry {name!r} points outside of the bundle.")
+    if len(parts) > MAX_PATH_DEPTH:
+        raise BundleRefused(
+            f"The bundle's entry {name!r} lies deeper than {MAX_PATH_DEPTH} folders."
+        )
     for part in parts:
         try:
             length = len(part.encode())

@@ -148,9 +148,7 @@ async def test_it_merges_an_override_file(world: World) -> None:
     ["services: [", "services: {web: {}}", "version: '3'\n", ""],
     ids=["broken YAML", "service without image", "no services", "empty"],
 )
-async def test_a_compose_file_that_is_none_fails_the_check(
-    world: World, compose_file: str
-) -> None:
+async def test_a_compose_file_that_is_none_fails_the_check(world: World, compose_file: str) -> None:
     project = await world.project(compose_file)
 
     with pytest.raises(StepFailed) as failure:
@@ -321,9 +319,7 @@ class TestDocker:
         rows += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
         text = "\n".join([f"x-{row}" for row in rows] + ["services: {a: {image: b}}"])
         await (folder / "compose.yaml").write_text(text)
-        compose = DockerCompose(
-            engine.SOCKET, tmp_path, limits=ComposeLimits(resolve_seconds=2)
-        )
+        compose = DockerCompose(engine.SOCKET, tmp_path, limits=ComposeLimits(resolve_seconds=2))
         project = Project(
             name=EnvironmentName("laughs"), directory=str(folder), files=("compose.yaml",)
         )

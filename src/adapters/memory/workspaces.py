@@ -1,5 +1,6 @@
 """Bundles and workspaces that are dictionaries of files."""
 
+import gzip
 import tarfile
 import zipfile
 import zlib
@@ -8,6 +9,7 @@ from io import BytesIO
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 import anyio.lowlevel
+import anyio.to_thread
 
 from domain.bundles import MAX_COMPOSE_FILE_BYTES, BundleLimits, compose_files, member_path
 from domain.errors import BundleRefused, StorageFailed
@@ -59,8 +61,8 @@ class MemoryWorkspaces:
 
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""
-        await anyio.lowlevel.checkpoint()
-        files = _unpacked(self.bundles.archives[bundle.id], self._limits)
+        archive = self.bundles.archives[bundle.id]
+        files = await anyio.to_thread.run_sync(_unpacked, archive, self._limits)
         project = Project(name=name, directory=f"/staged/{operation}", files=_compose_files(files))
         self.staged[operation] = files
         return project
@@ -202,7 +204,8 @@ def _zip(archive: bytes) -> Iterator[tuple[str, int, bytes]]:
 
 
 def _tar(archive: bytes) -> Iterator[tuple[str, int, bytes]]:
-    with tarfile.open(fileobj=BytesIO(archive)) as opened:
+    data = gzip.decompress(archive) if archive.startswith(b"\x1f\x8b") else archive
+    with tarfile.open(fileobj=BytesIO(data), mode="r:") as opened:
         for info in opened:
             if info.isdir():
                 yield info.name, S_IFDIR, b""

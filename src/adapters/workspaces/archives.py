@@ -22,7 +22,6 @@ from domain.errors import BundleRefused
 
 CHUNK_BYTES = 256 * 1024
 
-_MAX_DEPTH = 64
 _GZIP_MAGIC = b"\x1f\x8b"
 _ENCRYPTED = 0x1
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -113,8 +112,6 @@ class _Writer:
 
     def write(self, member: Member, content: IO[bytes] | None) -> None:
         """Writes a member."""
-        if len(member.parts) > _MAX_DEPTH:
-            raise BundleRefused(f"The bundle's entry {_shown(member.parts)} lies too deep.")
         if member.folder:
             self._folder(member.parts)
         else:
