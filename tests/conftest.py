@@ -14,4 +14,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def loop_stays_free() -> Iterator[BlockBuster]:
     with blockbuster_ctx(["domain", "adapters", "entrypoints"]) as blockbuster:
+        # The application is made once, before it serves anybody.
+        for function in blockbuster.functions.values():
+            function.can_block_in("entrypoints/http/app.py", "create_app")
         yield blockbuster

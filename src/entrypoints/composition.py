@@ -54,7 +54,8 @@ from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
 
-DISTRIBUTION = "container-host-agent"
+VERSION = version("container-host-agent")
+"""The agent's own version."""
 
 HEARTBEAT_SECONDS = 10.0
 """How long one heartbeat may take, if the interval is not shorter."""
@@ -167,7 +168,7 @@ async def _manager(settings: Settings, stack: AsyncExitStack) -> Manager | None:
             host_id=settings.host_id,
             server_key=settings.server_key,
             timeout_seconds=min(HEARTBEAT_SECONDS, settings.heartbeat_interval),
-            version=version(DISTRIBUTION),
+            version=VERSION,
         )
     )
 
@@ -266,11 +267,11 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         recovery=recovery,
         clock=clock,
         log=log,
-        version=version(DISTRIBUTION),
+        version=VERSION,
     )
     return Agent(
         settings=settings,
-        version=version(DISTRIBUTION),
+        version=VERSION,
         authentication=Authentication(
             PyjwtKeys(settings.jwt_secret or None),
             same_text,

@@ -243,7 +243,7 @@ class TestDocker:
 
         await world.resources.sweep(world.project)
 
-        assert engine.NOTHING == host.holds(world.project)
+        assert host.holds(world.project) == engine.NOTHING
         await client.aclose()
 
 

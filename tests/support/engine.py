@@ -10,7 +10,7 @@ from pathlib import Path
 
 import docker
 import pytest
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import DockerException
 
 REQUIRED = os.environ.get("REQUIRE_ENGINE") == "1"
 """The switch that turns a missing Engine from a skip into a failure."""
@@ -34,11 +34,7 @@ def missing() -> str:
 
 def provide_base_image(client: docker.APIClient) -> str:
     """Why there is no small image to run; empty when ``BASE_IMAGE`` is at hand."""
-    try:
-        client.inspect_image(BASE_IMAGE)
-    except ImageNotFound:
-        return _make_base_image(client)
-    return ""
+    return "" if client.images(BASE_IMAGE) else _make_base_image(client)
 
 
 def _make_base_image(client: docker.APIClient) -> str:

@@ -141,7 +141,8 @@ class MemoryCompose:
 
     def _publish(self, container: str, port: str) -> None:
         parts = port.split("/", maxsplit=1)[0].split(":")
-        if len(parts) > 1:
+        # What is left to interpolation stays unknown to the twin.
+        if len(parts) > 1 and parts[-2].isdigit():
             number = int(parts[-2])
             if number in self._engine.ports:
                 raise StepFailed(

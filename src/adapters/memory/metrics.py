@@ -25,6 +25,7 @@ class MemoryMetrics:
         self._busy_seconds = 0.0
         self._sampled_at = clock.monotonic()
         self._began = clock.monotonic()
+        self._booted = clock.now().timestamp() - 3600
         self.cpu_percent = 10.0
         self.memory_percent = 20.0
         self.visible = True
@@ -39,7 +40,7 @@ class MemoryMetrics:
             architecture="none",
             cpus=self._cores,
             memory_bytes=8 * _GIB,
-            boot_time_epoch_seconds=self._clock.now().timestamp() - 3600,
+            boot_time_epoch_seconds=self._booted,
         )
 
     async def sample(self) -> HostSample:

@@ -62,7 +62,11 @@ class MemoryWorkspaces:
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""
         archive = self.bundles.archives[bundle.id]
-        files = await anyio.to_thread.run_sync(_unpacked, archive, self._limits)
+        if zipfile.is_zipfile(BytesIO(archive)):
+            files = _unpacked(archive, self._limits)
+        else:
+            # The library reads tars through a buffer that may block.
+            files = await anyio.to_thread.run_sync(_unpacked, archive, self._limits)
         project = Project(name=name, directory=f"/staged/{operation}", files=_compose_files(files))
         self.staged[operation] = files
         return project

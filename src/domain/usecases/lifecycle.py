@@ -90,11 +90,12 @@ class Lifecycle:
         Raises:
             EnvironmentNotFound: there is none, and none is being launched.
         """
+        if self._operations.under_way(name) is None:
+            await self._require_or_forget(name)
+        # Looked at after the last wait, so that of two who ask at once the second joins the first.
         under_way = self._operations.under_way(name)
         if under_way is not None and under_way.operation.kind is OperationKind.DELETE:
             return under_way
-        if under_way is None:
-            await self._require_or_forget(name)
 
         async def work(run: Run) -> None:
             await self._delete(run, name)

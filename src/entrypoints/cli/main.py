@@ -1,12 +1,18 @@
 """The command line: ``container-host-agent``."""
 
 import os
+import secrets
 import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
 
 import anyio
 import click
+import httpx
 
 from domain.errors import AgentError
+from entrypoints.cli.demo.show import run_demo
 from entrypoints.serve import serve
 from entrypoints.settings import Settings, SettingsRefused, read_settings
 
@@ -20,7 +26,53 @@ def main() -> None:
 @main.command("serve")
 def serve_command() -> None:
     """Run the agent with settings from environment variables."""
-    settings = _settings()
+    _serve(os.environ)
+
+
+@main.command("run")
+def run_command() -> None:
+    """Run the agent alone in the foreground, with a key of its own, to try it out."""
+    folder = Path.cwd() / ".agent"
+    key = secrets.token_urlsafe(24)
+    variables = {
+        "ENVIRONMENT": "development",
+        "WORKSPACE_DIR": str(folder / "workspaces"),
+        "STATE_DIR": str(folder / "state"),
+        "HOST_ID": str(uuid.uuid4()),
+        "SERVER_KEY": key,
+        **os.environ,
+    }
+    port = variables.get("API_PORT", "8003")
+    key = variables["SERVER_KEY"]
+    click.echo(f"Development key: {key}\nTry:")
+    click.echo(f"  curl http://localhost:{port}/health")
+    click.echo(f"  curl http://localhost:{port}/system/resources")
+    click.echo(f"  curl -H 'X-Server-Key: {key}' http://localhost:{port}/agent/containers")
+    click.echo(f"  open http://localhost:{port}/docs in a browser\n")
+    _serve(variables)
+
+
+@main.command()
+def demo() -> None:
+    """Show the agent at work, with a manager and a sample lab."""
+    run_demo()
+
+
+@main.command()
+def healthcheck() -> None:
+    """Exit with 0 if the agent on this machine is alive; for a container's healthcheck."""
+    port = os.environ.get("API_PORT") or "8003"
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5, trust_env=False)
+    except httpx.HTTPError as fault:
+        click.echo(f"The agent does not answer on port {port}: {fault}", err=True)
+        sys.exit(1)
+    click.echo(answer.text)
+    sys.exit(0 if answer.status_code == 200 else 1)
+
+
+def _serve(variables: Mapping[str, str]) -> None:
+    settings = _settings(variables)
     try:
         anyio.run(serve, settings)
     except AgentError as fault:
@@ -28,11 +80,15 @@ def serve_command() -> None:
         sys.exit(1)
 
 
-def _settings() -> Settings:
+def _settings(variables: Mapping[str, str]) -> Settings:
     try:
-        return read_settings(os.environ)
+        return read_settings(variables)
     except SettingsRefused as refusal:
         click.echo("The agent cannot start, its settings are wrong:", err=True)
         for fault in refusal.faults:
             click.echo(f"  {fault}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,8 +19,8 @@ MONITORING = {"access": "monitoring"}
 Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Guards a route.
+async def require_key(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Guards a route; a coroutine, since Litestar would run a plain function in a thread.
 
     Raises:
         KeyRefused: it wants a key and none that is right came, or more than one.

@@ -1,0 +1,136 @@
+"""A whole agent on twins, and a client that speaks to its HTTP face."""
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from adapters.memory.clock import MemoryClock
+from adapters.memory.compose import MemoryCompose
+from adapters.memory.log import MemoryLog
+from adapters.memory.manager import MemoryManager
+from adapters.memory.metrics import MemoryMetrics
+from adapters.memory.runtime import (
+    MemoryContainers,
+    MemoryEngine,
+    MemoryEngineInfo,
+    MemoryProjectResources,
+)
+from adapters.memory.store import MemoryStore
+from adapters.memory.workspaces import MemoryWorkspaces
+from entrypoints.agent import Agent
+from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
+from entrypoints.http.app import create_app
+from entrypoints.prometheus import PrometheusExposition
+from entrypoints.settings import read_settings
+
+HOST_ID = "6f1b0a52-0000-4000-8000-000000000001"
+SERVER_KEY = "the-server-key-of-this-host"
+JWT_SECRET = "the-platforms-secret-of-forty-characters"
+KEY = {"X-Server-Key": SERVER_KEY}
+
+VARIABLES = {
+    "HOST_ID": HOST_ID,
+    "SERVER_KEY": SERVER_KEY,
+    "JWT_SECRET": JWT_SECRET,
+    "MAX_CONTAINERS": "20",
+    "SHUTDOWN_TIMEOUT": "1",
+}
+
+
+@dataclass(kw_only=True)
+class World:
+    """An agent and everything around it."""
+
+    agent: Agent
+    http: httpx.AsyncClient
+    engine: MemoryEngine
+    compose: MemoryCompose
+    store: MemoryStore
+    workspaces: MemoryWorkspaces
+    clock: MemoryClock
+    metrics: MemoryMetrics
+    manager: MemoryManager
+    log: MemoryLog
+
+    async def launch(
+        self, name: str, archive: bytes, vpn: bytes = b"client\n", **more: Any
+    ) -> httpx.Response:
+        """Asks for a launch as the manager does."""
+        return await self.http.post(
+            "/agent/containers", json={**launch_body(name, archive, vpn), **more}, headers=KEY
+        )
+
+
+def launch_body(name: str, archive: bytes, vpn: bytes = b"client\n") -> dict[str, str]:
+    """The body of a launch."""
+    return {
+        "name": name,
+        "docker_zip_base64": base64.b64encode(archive).decode(),
+        "vpn_conf_base64": base64.b64encode(vpn).decode(),
+    }
+
+
+@asynccontextmanager
+async def agent_on_twins(
+    variables: Mapping[str, str] | None = None, *, outside: World | None = None, ready: bool = True
+) -> AsyncIterator[World]:
+    """An agent on twins.
+
+    Args:
+        variables: settings beside the usual ones.
+        outside: an earlier agent's world, to start anew on what it left.
+        ready: let it recover and take work; else that is left to the test.
+    """
+    settings = read_settings({**VARIABLES, **(variables or {})})
+    limits = bundle_limits(settings)
+    clock = outside.clock if outside else MemoryClock()
+    engine = outside.engine if outside else MemoryEngine()
+    workspaces = outside.workspaces if outside else MemoryWorkspaces(limits)
+    compose = MemoryCompose(engine, clock, workspaces.read)
+    metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
+    store = outside.store if outside else MemoryStore()
+    runtime = Runtime(
+        containers=MemoryContainers(engine),
+        engine=MemoryEngineInfo(engine),
+        resources=MemoryProjectResources(engine),
+        compose=compose,
+    )
+    agent = await assemble(
+        settings,
+        Adapters(
+            runtime=runtime,
+            metrics=metrics,
+            manager=manager if settings.manager_url else None,
+            store=store,
+            bundles=workspaces.bundles,
+            workspaces=workspaces,
+            clock=clock,
+            log=log,
+        ),
+    )
+    app = create_app(agent, PrometheusExposition(agent))
+    transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # two names for ASGI
+    async with (
+        agent.operations,
+        httpx.AsyncClient(transport=transport, base_url="http://agent") as http,
+    ):
+        await agent.host.observe()
+        if ready:
+            await agent.recovery.run()
+        yield World(
+            agent=agent,
+            http=http,
+            engine=engine,
+            compose=compose,
+            store=store,
+            workspaces=workspaces,
+            clock=clock,
+            metrics=metrics,
+            manager=manager,
+            log=log,
+        )
+        await agent.operations.close(0)
