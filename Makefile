@@ -3,6 +3,8 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test run check lint format types layers lock clean
@@ -42,10 +44,9 @@ layers: $(STAMP) ## Imports point inwards
 	$(BIN)/lint-imports
 
 lock: ## Pin every dependency with its hashes (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) --group build -c requirements.txt -o requirements-build.txt
+	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .agent .mypy_cache .pytest_cache .ruff_cache
