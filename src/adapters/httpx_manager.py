@@ -1,6 +1,9 @@
 """The manager through httpx."""
 
 import json
+import os
+import socket
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,14 +30,22 @@ _REFUSALS = {
     404: "The manager does not know this host (404). HOST_ID is not registered there, or "
     "MANAGER_URL has a wrong path: check both.",
     422: "The manager cannot read the heartbeat (422). HOST_ID must be the UUID from the host's "
-    "registration.",
+    "registration, and the manager of a version that this agent speaks to.",
 }
+
+_UNWRITABLE = HeartbeatAnswer(
+    result=HeartbeatResult.REFUSED,
+    detail="The heartbeat cannot be written: SERVER_KEY holds characters that no header may have. "
+    "Set SERVER_KEY to the key from the host's registration, without spaces or quotes.",
+)
 
 
 class HttpxManager:
     """Sends heartbeats; use it in an ``async with``.
 
-    Redirects are never followed, so the key goes nowhere but to ``base_url``.
+    Redirects are never followed, so the key goes nowhere but to ``base_url``, and it is taken out
+    of whatever the manager says. Every heartbeat has a connection of its own: one that was kept
+    would be closed by the manager just when it is needed.
 
     Args:
         base_url: the manager's address, without a slash at its end.
@@ -56,17 +67,19 @@ class HttpxManager:
         now: Callable[[], datetime] | None = None,
     ) -> None:
         self._url = f"{base_url}/hosts/{quote(host_id, safe='')}/heartbeat"
-        self._headers = {"X-Server-Key": server_key}
+        self._server_key = server_key
         self._timeout_seconds = timeout_seconds
         self._now = now or (lambda: datetime.now(UTC))
         self._client = httpx.AsyncClient(
-            headers={"User-Agent": f"container-host-agent/{version}"},
+            headers={
+                "User-Agent": f"container-host-agent/{version}",
+                "Connection": "close",
+                # A compressed answer could grow a thousandfold where it is read.
+                "Accept-Encoding": "identity",
+            },
             follow_redirects=False,
-            # One more try on a fresh connection where connecting itself failed.
             timeout=timeout_seconds,
-            # Below the idle time after which servers commonly close, so that a heartbeat does not
-            # meet a connection that is just going.
-            limits=httpx.Limits(max_connections=2, keepalive_expiry=4.0),
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     async def __aenter__(self) -> Self:
@@ -85,16 +98,20 @@ class HttpxManager:
         try:
             with anyio.fail_after(self._timeout_seconds):
                 return await self._send(report)
-        except TimeoutError:
-            return _unreachable(f"no answer within {self._timeout_seconds:g} s")
-        except httpx.TimeoutException:
-            return _unreachable(f"no answer within {self._timeout_seconds:g} s")
+        except (TimeoutError, httpx.TimeoutException):
+            return self._unreachable(f"no answer within {self._timeout_seconds:g} s")
+        except (httpx.LocalProtocolError, UnicodeEncodeError):
+            # The fault's own words would quote the key.
+            return _UNWRITABLE
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as fault:
-            return _unreachable(str(fault) or type(fault).__name__)
+            return self._unreachable(_reason(fault))
 
     async def _send(self, report: HeartbeatReport) -> HeartbeatAnswer:
         request = self._client.stream(
-            "POST", self._url, json=msgspec.to_builtins(report), headers=self._headers
+            "POST",
+            self._url,
+            json=msgspec.to_builtins(report),
+            headers={"X-Server-Key": self._server_key},
         )
         async with request as response:
             return self._answer(response, await _beginning(response))
@@ -102,14 +119,53 @@ class HttpxManager:
     def _answer(self, response: httpx.Response, body: bytes) -> HeartbeatAnswer:
         status = response.status_code
         if status == 200:
-            return _acknowledgement(body)
-        result, detail = _refusal(response, body)
+            return self._acknowledgement(body)
+        result, detail = self._refusal(response, body)
         return HeartbeatAnswer(
             result=result,
             status=status,
             detail=detail,
             retry_after_seconds=self._retry_after(response.headers.get("retry-after")),
         )
+
+    def _acknowledgement(self, body: bytes) -> HeartbeatAnswer:
+        try:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
+            answer = None
+        if isinstance(answer, dict) and answer.get("ack") is True:
+            return HeartbeatAnswer(result=HeartbeatResult.ACKNOWLEDGED, status=200)
+        return HeartbeatAnswer(
+            result=HeartbeatResult.UNREADABLE,
+            status=200,
+            detail="What answers at MANAGER_URL is not the manager, or one of another version: "
+            f"it sent {self._quoted(body)}.",
+        )
+
+    def _refusal(self, response: httpx.Response, body: bytes) -> tuple[HeartbeatResult, str]:
+        status = response.status_code
+        if status in _REFUSALS:
+            return HeartbeatResult.REFUSED, _REFUSALS[status]
+        if 300 <= status < 400:
+            target = _redirect_target(response.headers.get("location", ""))
+            return HeartbeatResult.REFUSED, (
+                f"MANAGER_URL redirects to {self._quoted(target.encode())} ({status}), and the key "
+                "is not sent there. Set MANAGER_URL to the manager's own address."
+            )
+        return HeartbeatResult.BUSY, f"The manager answered {status}: {self._quoted(body)}."
+
+    def _unreachable(self, why: str) -> HeartbeatAnswer:
+        return HeartbeatAnswer(
+            result=HeartbeatResult.UNREACHABLE,
+            detail=f"The manager cannot be reached: {self._quoted(why.encode(errors='replace'))}. "
+            "Check MANAGER_URL and the network.",
+        )
+
+    def _quoted(self, text: bytes) -> str:
+        """Somebody else's words, short, without the key and without control characters."""
+        shown = text.decode(errors="replace").replace(self._server_key, "[secret]")[:_MAX_QUOTED]
+        shown = "".join(c if c.isprintable() else " " for c in shown).strip()
+        return shown or "nothing"
 
     def _retry_after(self, value: str | None) -> float | None:
         """Seconds to wait, as a number or a date says; None for anything else."""
@@ -130,59 +186,34 @@ class HttpxManager:
 
 async def _beginning(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) >= MAX_ANSWER_BYTES:
             break
     return bytes(body[:MAX_ANSWER_BYTES])
 
 
-def _acknowledgement(body: bytes) -> HeartbeatAnswer:
+def _redirect_target(location: str) -> str:
+    """Where a redirect leads, without the path, user and password that it may hold."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict) and answer.get("ack") is True:
-        return HeartbeatAnswer(result=HeartbeatResult.ACKNOWLEDGED, status=200)
-    return HeartbeatAnswer(
-        result=HeartbeatResult.UNREADABLE,
-        status=200,
-        detail="What answers at MANAGER_URL is not the manager, or one of another version: "
-        f"it sent {_quoted(body)}.",
-    )
-
-
-def _refusal(response: httpx.Response, body: bytes) -> tuple[HeartbeatResult, str]:
-    status = response.status_code
-    if status in _REFUSALS:
-        return HeartbeatResult.REFUSED, _REFUSALS[status]
-    if 300 <= status < 400:
-        return HeartbeatResult.REFUSED, _redirected(response)
-    return HeartbeatResult.BUSY, f"The manager answered {status}: {_quoted(body)}."
-
-
-def _redirected(response: httpx.Response) -> str:
-    try:
-        parts = urlsplit(response.headers.get("location", ""))
-        target = f"{parts.scheme}://{parts.netloc}" if parts.netloc else "another path"
+        parts = urlsplit(location)
+        if not parts.hostname:
+            return "another path"
+        port = f":{parts.port}" if parts.port else ""
     except ValueError:
-        target = "another address"
-    return (
-        f"MANAGER_URL redirects to {_quoted(target.encode())} ({response.status_code}), and the "
-        "key is not sent there. Set MANAGER_URL to the manager's own address."
-    )
+        return "another address"
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.scheme else parts.hostname + port
 
 
-def _unreachable(why: str) -> HeartbeatAnswer:
-    return HeartbeatAnswer(
-        result=HeartbeatResult.UNREACHABLE,
-        detail=f"The manager cannot be reached: {_quoted(why.encode())}. "
-        "Check MANAGER_URL and the network.",
-    )
-
-
-def _quoted(text: bytes) -> str:
-    """Somebody else's words, short and without control characters."""
-    shown = text[:_MAX_QUOTED].decode(errors="replace")
-    shown = "".join(c if c.isprintable() else " " for c in shown).strip()
-    return shown or "nothing"
+def _reason(fault: BaseException) -> str:
+    """What the system said, from beneath the words of the libraries."""
+    cause = fault.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if cause is not None:
+        return _reason(cause)
+    # These two number their faults in their own way.
+    foreign = isinstance(fault, ssl.SSLError | socket.gaierror)
+    if isinstance(fault, OSError) and fault.errno and not foreign:
+        return os.strerror(fault.errno)
+    return str(fault) or type(fault).__name__

@@ -23,17 +23,32 @@ from domain.resources import (
 T = TypeVar("T")
 
 CALL_SECONDS = 5.0
-"""Limit of one reading: a file system on a dead server hangs for good."""
+"""Limit of one look at a file system: one on a dead server hangs for good."""
 
 _THREADS = 4
 
 
 class PsutilMetrics:
-    """Reads the host's counters, in threads of its own."""
+    """Reads the host's counters, in threads of its own.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: time, for samples and for how long a look takes.
+        call_seconds: limit of one look at a file system.
+        disk_usage: asks the system about a path.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        call_seconds: float = CALL_SECONDS,
+        disk_usage: Callable[[str], Any] = psutil.disk_usage,
+    ) -> None:
         self._clock = clock
+        self._call_seconds = call_seconds
+        self._disk_usage = disk_usage
         self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._looking_since: dict[str, float] = {}
 
     async def identity(self) -> HostIdentity:
         """What does not change while the host is up."""
@@ -45,11 +60,25 @@ class PsutilMetrics:
 
     async def file_system(self, role: str, path: str) -> FileSystem | None:
         """The file system that holds ``path``; None where the agent cannot see it."""
-        try:
-            with anyio.fail_after(CALL_SECONDS):
-                return await self._in_thread(lambda: _file_system(role, path))
-        except (OSError, TimeoutError):
+        if self._hangs(path):
             return None
+        try:
+            with anyio.fail_after(self._call_seconds):
+                return await self._in_thread(lambda: self._look(role, path))
+        except (OSError, ValueError):
+            return None
+
+    def _hangs(self, path: str) -> bool:
+        """Whether an earlier look still hangs; each further one would cost a thread for good."""
+        since = self._looking_since.get(path)
+        return since is not None and self._clock.monotonic() - since >= self._call_seconds
+
+    def _look(self, role: str, path: str) -> FileSystem:
+        self._looking_since[path] = self._clock.monotonic()
+        try:
+            return _file_system(role, path, self._disk_usage(path))
+        finally:
+            self._looking_since.pop(path, None)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(
@@ -121,8 +150,7 @@ def _network() -> NetworkCounters:
     )
 
 
-def _file_system(role: str, path: str) -> FileSystem:
-    usage = psutil.disk_usage(path)
+def _file_system(role: str, path: str, usage: Any) -> FileSystem:
     return FileSystem(
         role=role,
         path=path,

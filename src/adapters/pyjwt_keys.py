@@ -29,15 +29,21 @@ class PyjwtKeys:
                 warnings.simplefilter("ignore", InsecureKeyLengthWarning)
                 if "crit" in jwt.get_unverified_header(key):
                     return None
-                # iat is not looked at: the manager's clock may be ahead of this host's.
+                # iat is not looked at: the manager's clock may be ahead of this host's. Nor is
+                # what only tells keys apart, or whom else they are for.
                 claims = jwt.decode(
                     key,
                     self._secret,
                     algorithms=["HS256"],
                     leeway=_CLOCK_SKEW_SECONDS,
-                    options={"require": ["sub"], "verify_iat": False, "verify_aud": False},
+                    options={
+                        "require": ["sub"],
+                        "verify_iat": False,
+                        "verify_aud": False,
+                        "verify_jti": False,
+                    },
                 )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             return None
         subject, key_id = claims["sub"], claims.get("jti", "")
         if not isinstance(subject, str) or not subject:

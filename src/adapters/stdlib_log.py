@@ -15,12 +15,14 @@ LOGGER = "host_agent"
 _SHORTEST_SECRET = 8
 """Shorter texts would be taken out of innocent lines."""
 
-_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]} | {
-    ord("\n"): "\\n",
-    ord("\t"): "\\t",
-    ord("\u2028"): "\\u2028",
-    ord("\u2029"): "\\u2029",
-}
+_LINES_AND_ORDER = [0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+"""Characters that break a line, or turn the order in which it is shown."""
+
+_CONTROL = (
+    {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)]}
+    | {code: f"\\u{code:04x}" for code in _LINES_AND_ORDER}
+    | {ord("\n"): "\\n", ord("\t"): "\\t"}
+)
 
 
 class StdlibLog:
@@ -77,23 +79,33 @@ class _Lines(logging.Formatter):
         self._secrets = sorted(known, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, LogValue] = dict(getattr(record, "fields", {}))
+        given = getattr(record, "fields", None)
+        fields: dict[str, LogValue] = dict(given) if isinstance(given, dict) else {}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        safe = {name: self._without_secrets(value) for name, value in fields.items()}
-        event = self._without_secrets(record.getMessage())
-        return self.line(record, str(event), safe)
+        safe = {
+            name: self._safe(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+        return self.line(record, self._safe(_message(record)), safe)
 
     def line(self, record: logging.LogRecord, event: str, fields: dict[str, LogValue]) -> str:
         """The line for one event."""
         raise NotImplementedError
 
-    def _without_secrets(self, value: LogValue) -> LogValue:
-        if not isinstance(value, str):
-            return value
+    def _safe(self, text: str) -> str:
+        """The text without secrets, and without what no stream can encode."""
         for secret in self._secrets:
-            value = value.replace(secret, "[secret]")
-        return value
+            text = text.replace(secret, "[secret]")
+        return text.encode(errors="replace").decode()
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a foreign record's arguments fail in any way
+        # Left to logging, the arguments would go to standard error, secrets and all.
+        return str(record.msg)
 
 
 class _JsonLines(_Lines):
@@ -106,21 +118,14 @@ class _JsonLines(_Lines):
             "event": event,
             **{name if name not in _RESERVED else f"{name}_": v for name, v in fields.items()},
         }
-        text = msgspec.json.encode(_encodable(document)).decode()
+        text = msgspec.json.encode(document).decode()
         return text.translate(_BEYOND_ASCII_CONTROL)
 
 
 _RESERVED = {"time", "level", "logger", "event"}
 
 # JSON escapes what is below a space; these steer terminals just as well.
-_BEYOND_ASCII_CONTROL = {code: f"\\u{code:04x}" for code in [*range(127, 160), 0x2028, 0x2029]}
-
-
-def _encodable(document: dict[str, LogValue]) -> dict[str, LogValue]:
-    return {
-        name: value.encode(errors="replace").decode() if isinstance(value, str) else value
-        for name, value in document.items()
-    }
+_BEYOND_ASCII_CONTROL = {code: f"\\u{code:04x}" for code in [*range(127, 160), *_LINES_AND_ORDER]}
 
 
 class _TerminalLines(_Lines):

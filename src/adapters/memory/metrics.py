@@ -16,7 +16,7 @@ _GIB = 1024**3
 class MemoryMetrics:
     """Twin of ``PsutilMetrics``: between two samples the CPU was as busy as ``cpu_percent`` says.
 
-    What is set counts from the next stretch of time on.
+    What is set counts for all the time since the last sample.
     """
 
     def __init__(self, clock: Clock, *, cores: int = 2) -> None:

@@ -1,0 +1,155 @@
+"""What a new start makes of what an earlier agent left, killed or retired."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from domain.containers import ContainerState
+from domain.environments import EnvironmentState
+from domain.names import EnvironmentName, OperationId
+from domain.operations import Operation, OperationKind, OperationState
+from tests.http.test_contract import LAB, NAME, nothing_of
+from tests.support.agents import KEY, World, agent_on_twins
+from tests.support.bundles import zip_bundle
+
+pytestmark = pytest.mark.anyio
+
+LAB_NAME = EnvironmentName(NAME)
+OTHER = zip_bundle({"compose.yaml": "services: {solo: {image: busybox}}"})
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with agent_on_twins() as world:
+        yield world
+
+
+async def state(world: World) -> EnvironmentState | None:
+    record = await world.store.environments.get(LAB_NAME)
+    return record.state if record is not None else None
+
+
+def unended(kind: OperationKind, at: OperationState, world: World) -> Operation:
+    return Operation(
+        id=OperationId("op-cut-off"),
+        kind=kind,
+        environment=LAB_NAME,
+        state=at,
+        requested_at=world.clock.now(),
+    )
+
+
+async def test_what_runs_is_left_untouched(world: World) -> None:
+    await world.launch(NAME, LAB)
+    before = dict(world.engine.containers)
+
+    async with agent_on_twins(outside=world) as after:
+        assert before == after.engine.containers
+        assert await state(after) is EnvironmentState.RUNNING
+
+
+async def test_what_changed_meanwhile_is_written_down(world: World) -> None:
+    await world.launch(NAME, LAB)
+    world.engine.stop(f"{NAME}-db-1")
+
+    async with agent_on_twins(outside=world) as after:
+        assert await state(after) is EnvironmentState.DEGRADED
+
+
+@pytest.mark.parametrize("kind", [OperationKind.DELETE, OperationKind.RESTART])
+async def test_a_removal_or_restart_that_was_cut_off_is_finished(
+    world: World, kind: OperationKind
+) -> None:
+    await world.launch(NAME, LAB)
+    earlier = {c.id for c in world.engine.containers.values()}
+    await world.store.operations.put(unended(kind, OperationState.RUNNING, world))
+
+    async with agent_on_twins(outside=world) as after:
+        await after.clock.advance(30)
+        operation = await after.store.operations.get(OperationId("op-cut-off"))
+        assert operation is not None
+        assert operation.state is OperationState.INTERRUPTED
+        if kind is OperationKind.DELETE:
+            assert nothing_of(after, NAME)
+            assert await state(after) is None
+        else:
+            assert earlier.isdisjoint({c.id for c in after.engine.containers.values()})
+
+
+async def test_a_first_deploy_that_was_cut_off_is_undone(world: World) -> None:
+    operation = unended(OperationKind.DEPLOY, OperationState.RUNNING, world)
+    await world.launch(NAME, LAB)
+    record = await world.store.environments.get(LAB_NAME)
+    assert record is not None
+    await world.store.operations.put(operation)
+    world.workspaces.previous[operation.id] = None
+    await world.store.environments.put(
+        record.becoming(EnvironmentState.DEPLOYING, at=record.updated_at, operation=operation.id)
+    )
+
+    async with agent_on_twins(outside=world) as after:
+        assert nothing_of(after, NAME)
+        assert await state(after) is EnvironmentState.FAILED
+
+
+async def test_recovery_waits_for_the_engine_and_then_does_its_work(world: World) -> None:
+    await world.launch(NAME, LAB)
+    await world.store.operations.put(unended(OperationKind.DELETE, OperationState.RUNNING, world))
+    world.engine.fault = "is away"
+
+    async with agent_on_twins(outside=world, ready=False) as after:
+        async with anyio.create_task_group() as group:
+            group.start_soon(after.agent.recovery.run)
+            await after.clock.advance(20)
+            assert (await after.http.get("/ready")).status_code == 503
+            assert (await after.launch("other", OTHER)).status_code == 503
+            after.engine.fault = ""
+            await after.clock.advance(20)
+        await after.clock.advance(10)
+
+        assert nothing_of(after, NAME)
+        assert (await after.http.get("/ready")).status_code == 200
+
+
+class TestTakingOver:
+    """A host on which another agent worked before."""
+
+    @pytest.fixture
+    async def world(self) -> AsyncIterator[World]:
+        async with agent_on_twins(ready=False) as world:
+            files = {("compose.yaml",): b"services: {web: {image: busybox}}"}
+            for name in ("taken", "not-running"):
+                world.workspaces.standing[EnvironmentName(name)] = dict(files)
+            world.engine.run("taken-web-1", project="taken")
+            world.engine.run("foreign-web-1", project="foreign")
+            await world.agent.recovery.run()
+            yield world
+
+    async def test_folder_and_running_project_together_are_taken_over(self, world: World) -> None:
+        (record,) = await world.store.environments.list()
+
+        assert (record.name, record.adopted) == ("taken", True)
+        assert record.state is EnvironmentState.RUNNING
+
+    async def test_it_is_listed_and_untouched(self, world: World) -> None:
+        rows = (await world.http.get("/agent/containers", headers=KEY)).json()
+
+        assert [row["name"] for row in rows] == ["foreign-web-1", "taken-web-1"]
+        assert world.engine.containers["taken-web-1"].state is ContainerState.RUNNING
+
+    async def test_it_can_be_restarted_and_removed(self, world: World) -> None:
+        restarted = await world.http.post("/agent/containers/taken/restart", headers=KEY)
+        removed = await world.http.delete("/agent/containers/taken", headers=KEY)
+
+        assert [restarted.status_code, removed.status_code] == [200, 200]
+        assert set(world.engine.containers) == {"foreign-web-1"}
+        assert EnvironmentName("taken") not in world.workspaces.standing
+
+    @pytest.mark.parametrize("name", ["foreign", "not-running"])
+    async def test_what_is_only_half_of_one_is_nobody(self, world: World, name: str) -> None:
+        removed = await world.http.delete(f"/agent/containers/{name}", headers=KEY)
+
+        assert removed.status_code == 404
+        assert "foreign-web-1" in world.engine.containers
+        assert EnvironmentName("not-running") in world.workspaces.standing
