@@ -118,9 +118,9 @@ class TestTakingOver:
     @pytest.fixture
     async def world(self) -> AsyncIterator[World]:
         async with agent_on_twins(ready=False) as world:
-            files = {("compose.yaml",): b"services: {web: {image: busybox}}"}
+            compose_file = b"services: {web: {image: busybox}}"
             for name in ("taken", "not-running"):
-                world.workspaces.standing[EnvironmentName(name)] = dict(files)
+                world.workspaces.standing[EnvironmentName(name)] = {("compose.yaml",): compose_file}
             world.engine.run("taken-web-1", project="taken")
             world.engine.run("foreign-web-1", project="foreign")
             await world.agent.recovery.run()
