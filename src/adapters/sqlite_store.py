@@ -1,9 +1,10 @@
 """The agent's records in an embedded SQLite file."""
 
 import sqlite3
-import time
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,10 @@ from domain.ports.log import Log
 T = TypeVar("T")
 
 BUSY_SECONDS = 5.0
-"""How long a transaction waits for another process that holds the file."""
+"""How long a transaction waits for one before it, or another process that holds the file."""
+
+CHECK_SECONDS = 10.0
+"""How long ``check`` waits for a disk that does not answer."""
 
 
 class _Damaged(Exception):
@@ -35,6 +39,7 @@ class SqliteStore:
         self._path = path
         self._connection = connection
         self._limiter = anyio.CapacityLimiter(1)
+        self._one_at_a_time = threading.Lock()
         self._environments = SqliteEnvironments(self)
         self._operations = SqliteOperations(self)
 
@@ -67,13 +72,20 @@ class SqliteStore:
                 await anyio.to_thread.run_sync(connection.close, limiter=store._limiter)
 
     async def check(self) -> None:
-        """Returns if records can be written."""
+        """Returns if records can be written; gives up on a disk that does not answer."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO environments VALUES ('?', x'')")
             connection.execute("DELETE FROM environments WHERE name = '?'")
 
-        await self.run(write)
+        with anyio.move_on_after(CHECK_SECONDS):
+            return await anyio.to_thread.run_sync(
+                self._transaction, write, limiter=self._limiter, abandon_on_cancel=True
+            )
+        raise StoreUnavailable(
+            f"The agent's records in {self._path} do not answer within {CHECK_SECONDS:g} s.",
+            hint="Is the disk that holds STATE_DIR well?",
+        )
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What ``work`` gives, done in one transaction that is on disk when this returns.
@@ -81,20 +93,29 @@ class SqliteStore:
         Raises:
             StoreUnavailable: it could not be done, and nothing of it was.
         """
+        return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._limiter)
 
-        def transaction() -> T:
-            with _translated(self._path):
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(self._connection)
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-                return result
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with _translated(self._path), self._alone():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return result
 
-        return await anyio.to_thread.run_sync(transaction, limiter=self._limiter)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps others off the connection, also while a check that was given up still hangs."""
+        if not self._one_at_a_time.acquire(timeout=BUSY_SECONDS):
+            raise TimeoutError("the disk does not answer")
+        try:
+            yield
+        finally:
+            self._one_at_a_time.release()
 
 
 class SqliteEnvironments:
@@ -106,14 +127,16 @@ class SqliteEnvironments:
     async def get(self, name: EnvironmentName) -> Environment | None:
         """The record of one environment."""
         query = "SELECT document FROM environments WHERE name = ?"
-        found = await self._store.run(lambda c: c.execute(query, (name,)).fetchone())
-        return _environment(found) if found is not None else None
+        key = (name,)
+        found = await self._store.run(
+            lambda c: [_environment(row) for row in c.execute(query, key)]
+        )
+        return found[0] if found else None
 
     async def list(self) -> Sequence[Environment]:
         """All records, sorted by name."""
         query = "SELECT document FROM environments ORDER BY name"
-        rows = await self._store.run(lambda c: c.execute(query).fetchall())
-        return [_environment(row) for row in rows]
+        return await self._store.run(lambda c: [_environment(row) for row in c.execute(query)])
 
     async def put(self, environment: Environment) -> None:
         """Writes a record, in place of an earlier one of the name."""
@@ -136,8 +159,9 @@ class SqliteOperations:
     async def get(self, operation: OperationId) -> Operation | None:
         """The record of one operation."""
         query = "SELECT document FROM operations WHERE id = ?"
-        found = await self._store.run(lambda c: c.execute(query, (operation,)).fetchone())
-        return _operation(found) if found is not None else None
+        key = (operation,)
+        found = await self._store.run(lambda c: [_operation(r) for r in c.execute(query, key)])
+        return found[0] if found else None
 
     async def put(self, operation: Operation) -> None:
         """Writes a record, in place of an earlier one of the identifier."""
@@ -145,7 +169,8 @@ class SqliteOperations:
         row = (
             operation.id,
             operation.state.ended,
-            operation.requested_at.isoformat(),
+            # Sorted as text, for which all must be written alike.
+            operation.requested_at.astimezone(UTC).isoformat(timespec="microseconds"),
             msgspec.json.encode(operation),
         )
         await self._store.run(lambda c: c.execute(statement, row))
@@ -153,8 +178,7 @@ class SqliteOperations:
     async def unended(self) -> Sequence[Operation]:
         """Operations that have not ended, oldest request first."""
         query = "SELECT document FROM operations WHERE ended = 0 ORDER BY requested_at, id"
-        rows = await self._store.run(lambda c: c.execute(query).fetchall())
-        return [_operation(row) for row in rows]
+        return await self._store.run(lambda c: [_operation(row) for row in c.execute(query)])
 
     async def prune(self, keep: int) -> None:
         """Takes away the records of all but the ``keep`` newest that have ended."""
@@ -208,17 +232,20 @@ def _open(path: Path) -> sqlite3.Connection:
     )
     try:
         _prepare(connection, path)
-    except sqlite3.OperationalError:
-        # Not a matter of the file's content: locked, read-only, full.
+    except BaseException as fault:
         connection.close()
-        raise
-    except (sqlite3.DatabaseError, msgspec.MsgspecError) as fault:
-        connection.close()
-        raise _Damaged(str(fault)) from fault
-    except BaseException:
-        connection.close()
+        if _tells_of_content(fault):
+            raise _Damaged(str(fault)) from fault
         raise
     return connection
+
+
+def _tells_of_content(fault: BaseException) -> bool:
+    """Whether the fault lies in what the file holds, not in how it can be had: locked, full."""
+    if isinstance(fault, sqlite3.OperationalError):
+        # A statement that makes no sense here: the tables are others than ours.
+        return getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+    return isinstance(fault, sqlite3.DatabaseError | msgspec.MsgspecError)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -248,11 +275,20 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             hint="Run that agent, or move the file away.",
         )
     for number, (_, script) in enumerate(scripts[version:], start=version + 1):
-        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        try:
+            connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        except sqlite3.OperationalError as fault:
+            # Records that are whole must not be set aside for what a new agent makes of them.
+            raise StoreUnavailable(
+                f"The records in {path} cannot be brought to schema {number}: {fault}.",
+                hint="Run the agent that wrote them, or move the file away.",
+            ) from fault
 
 
 def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%S')}")
+    # To the microsecond, so that an earlier one is not written over.
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.damaged-{moment}")
     for suffix in ("", "-wal", "-shm"):
         part = path.with_name(path.name + suffix)
         if part.exists():

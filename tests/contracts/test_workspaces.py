@@ -13,7 +13,16 @@ from domain.errors import BundleRefused
 from domain.names import EnvironmentName, OperationId
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle, Bundles, Workspaces
-from tests.support.bundles import COMPOSE, bomb, hostile, many, tar_bundle, zip_bundle
+from tests.support.bundles import (
+    COMPOSE,
+    bomb,
+    hidden_table,
+    hostile,
+    many,
+    tar_bundle,
+    zip_bundle,
+    zip_in_other_order,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -218,10 +227,13 @@ async def test_what_no_bundle_may_be_is_refused_and_leaves_nothing(
 
 
 async def test_a_folder_around_everything_is_named_in_the_refusal(world: World) -> None:
-    with pytest.raises(BundleRefused) as refusal:
-        await world.stage(FIRST, zip_bundle({"my-lab/compose.yaml": COMPOSE}))
+    archive = zip_bundle({"my-lab/compose.yaml": COMPOSE, "__MACOSX/._my-lab": b"x"})
 
-    assert "top level" in refusal.value.detail
+    with pytest.raises(BundleRefused) as refusal:
+        await world.stage(FIRST, archive)
+
+    assert "top level" in refusal.value.message
+    assert "'my-lab'" in refusal.value.hint
 
 
 async def test_an_archive_beyond_the_limit_is_refused_while_it_comes(world: World) -> None:
@@ -245,6 +257,57 @@ async def test_an_archive_with_too_much_in_it_is_refused(world: World) -> None:
 async def test_an_archive_with_too_many_entries_is_refused(world: World) -> None:
     with pytest.raises(BundleRefused, match="entries"):
         await world.stage(FIRST, many(LIMITS.max_entries))
+
+
+async def test_folders_that_only_names_imply_count_as_entries(world: World) -> None:
+    files = {f"d{n}/f": b"" for n in range(LIMITS.max_entries // 2)}
+
+    with pytest.raises(BundleRefused, match="entries"):
+        await world.stage(FIRST, zip_bundle({"compose.yaml": COMPOSE, **files}))
+
+
+async def test_entries_that_a_zip_keeps_to_itself_are_refused(world: World) -> None:
+    with pytest.raises(BundleRefused):
+        await world.stage(FIRST, hidden_table(LIMITS.max_entries + 1))
+
+
+async def test_a_tar_that_ends_with_a_zip_is_a_tar_all_the_same(world: World) -> None:
+    inner = zip_bundle({"evil": "x"})
+    files = {"compose.yaml": COMPOSE, "files.zip": inner}
+
+    await world.deploy(FIRST, tar_bundle(files, compressed=False))
+
+    assert await world.files() == files
+
+
+async def test_a_zip_may_list_its_entries_in_any_order(world: World) -> None:
+    await world.deploy(FIRST, zip_in_other_order())
+
+    assert await world.files() == {"compose.yaml": COMPOSE, "other": b"x"}
+
+
+async def test_zeros_after_a_compressed_tar_are_padding(world: World) -> None:
+    await world.deploy(FIRST, tar_bundle({"compose.yaml": COMPOSE}) + bytes(1000))
+
+    assert await world.files() == {"compose.yaml": COMPOSE}
+
+
+async def test_a_bundle_that_was_refused_stops_nobody_else(world: World) -> None:
+    await world.deploy(FIRST, ONE)
+
+    with pytest.raises(BundleRefused):
+        await world.stage(SECOND, b"no archive")
+
+    assert (await world.files())["src/app.py"] == b"one"
+
+
+async def test_rolling_back_what_was_never_staged_changes_nothing(world: World) -> None:
+    await world.deploy(FIRST, ONE)
+
+    await world.workspaces.roll_back(SECOND, LAB)
+    await world.workspaces.commit(SECOND)
+
+    assert (await world.files())["src/app.py"] == b"one"
 
 
 async def test_a_discarded_bundle_may_be_discarded_again(world: World) -> None:

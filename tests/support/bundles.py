@@ -66,12 +66,95 @@ def _tar_with(kind: bytes, name: str = "evil", target: str = "/etc/passwd") -> b
     return tar_of([(tarfile.TarInfo("compose.yaml"), COMPOSE), (info, b"")])
 
 
+def _header(kind: bytes, size: int, name: str = "x") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def _tar_sparse() -> bytes:
+    """A member that says of itself, in extended headers, that it is sparse."""
+    info = tarfile.TarInfo("evil")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "e"}
+    return tar_of([(tarfile.TarInfo("compose.yaml"), COMPOSE), (info, b"0\n" + b"\0" * 510)])
+
+
+def _tar_damaged() -> bytes:
+    """A tar whose second header does not bear out its checksum."""
+    data = bytearray(tar_bundle({"compose.yaml": COMPOSE, "lost": b"x"}, compressed=False))
+    data[1024 + 3] ^= 1
+    return bytes(data)
+
+
+def _gzip_twice() -> bytes:
+    """A tar cut between two members and compressed in two pieces."""
+    data = tar_bundle({"compose.yaml": COMPOSE, "lost": b"x"}, compressed=False)
+    return gzip.compress(data[:1024]) + gzip.compress(data[1024:])
+
+
+def header_bomb(megabytes: int) -> bytes:
+    """A small tar.gz with one extended header that unpacks to a thousand times its size."""
+    size = megabytes * 1024 * 1024
+    return gzip.compress(_header(tarfile.XHDTYPE, size) + bytes(size))
+
+
+def sparse_bomb(megabytes: int) -> bytes:
+    """A small tar.gz with a map of holes that the library would read into memory."""
+    info = tarfile.TarInfo("evil")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "e"}
+    info.size = megabytes * 1024 * 1024
+    numbers = b"9999999\n" + b"0\n" * (info.size // 2)
+    return gzip.compress(info.tobuf(tarfile.PAX_FORMAT) + numbers[: info.size])
+
+
+def plain_header(kilobytes: int) -> bytes:
+    """A tar with one extended header of that size, in front of a Compose file."""
+    info = tarfile.TarInfo("compose.yaml")
+    info.pax_headers = {"comment": "x" * kilobytes * 1024}
+    return tar_of([(info, COMPOSE)], compressed=False)
+
+
+def hidden_table(entries: int) -> bytes:
+    """A zip with more entries than it says, whose last record hides from a search backwards."""
+    magic = b"PK\x01\x02"
+    table = b"".join(
+        struct.pack("<4sBBBBHHHHIIIHHHHHII", magic, 20, 3, 20, *[0] * 8, 8, *[0] * 6) + b"%08d" % n
+        for n in range(entries)
+    )
+    offset = struct.unpack("<I", b"PK\x05\x06")[0]
+    start = b"PK\x03\x04" + bytes(60)
+    return (
+        start + table + struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, len(table), offset, 0)
+    )
+
+
+def zip_in_other_order() -> bytes:
+    """A zip whose table of contents lists its entries backwards."""
+    data = zip_bundle({"compose.yaml": COMPOSE, "other": b"x"})
+    first = data.index(b"PK\x01\x02")
+    second = data.index(b"PK\x01\x02", first + 1)
+    end = data.index(b"PK\x05\x06")
+    return data[:first] + data[second:end] + data[first:second] + data[end:]
+
+
+def _zip_named(written: str, name: bytes) -> bytes:
+    """A zip with an entry whose name is written over by another of the same length."""
+    data = zip_bundle({"compose.yaml": COMPOSE, written: b"x"})
+    return data.replace(written.encode(), name)
+
+
+def _zip_compressed_by(method: int) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("compose.yaml", COMPOSE)
+    return buffer.getvalue()
+
+
 def _zip_twice(name: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("compose.yaml", COMPOSE)
         archive.writestr(name, "one")
-        archive.fp.write(b"") if archive.fp else None
         info = zipfile.ZipInfo(name)
         archive.NameToInfo.pop(name)
         archive.writestr(info, "two")
@@ -148,6 +231,25 @@ def hostile() -> dict[str, bytes]:
         "encrypted": _encrypted(),
         "overlapping": _overlapping(),
         "lies about its size": _lying_size(),
+        "name with NUL": _zip_named("evil.txt", b"evil\0txt"),
+        "name not in UTF-8": tar_of(
+            [(tarfile.TarInfo("compose.yaml"), COMPOSE), (tarfile.TarInfo("\udcff"), b"x")]
+        ),
+        "link that ends as a folder": _zip_with("evil/", stat.S_IFLNK),
+        "file without a name": _zip_with(".", stat.S_IFREG),
+        "folder, then file": zip_bundle({"compose.yaml": COMPOSE, "a/": b"", "a": b"x"}),
+        "compressed by bzip2": _zip_compressed_by(zipfile.ZIP_BZIP2),
+        "compressed by lzma": _zip_compressed_by(zipfile.ZIP_LZMA),
+        "tar twice": tar_of(
+            [(tarfile.TarInfo(name), COMPOSE) for name in ("compose.yaml", "a", "./a")]
+        ),
+        "tar sparse": _tar_sparse(),
+        "tar sparse, of old": _tar_with(tarfile.GNUTYPE_SPARSE),
+        "tar with a size below nothing": _header(tarfile.REGTYPE, -512) + bytes(1024),
+        "tar with a size beyond its end": _header(tarfile.REGTYPE, 1 << 40) + bytes(1024),
+        "tar damaged": _tar_damaged(),
+        "gzip in two pieces": _gzip_twice(),
+        "gzip with something after it": whole_tar + b"more",
         "no Compose file": zip_bundle({"README": b"x"}),
         "Compose file further in": zip_bundle({"lab/compose.yaml": COMPOSE}),
         "Compose file is a folder": zip_bundle({"compose.yaml/": b""}),

@@ -1,23 +1,21 @@
 """Bundles and workspaces that are dictionaries of files."""
 
-import gzip
-import tarfile
-import zipfile
-import zlib
-from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
-from io import BytesIO
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from collections.abc import AsyncIterable, Mapping, Sequence
 
 import anyio.lowlevel
 import anyio.to_thread
 
-from domain.bundles import MAX_COMPOSE_FILE_BYTES, BundleLimits, compose_files, member_path
+from adapters.memory.archives import Files, is_zip, unpacked
+from domain.bundles import (
+    COMPOSE_FILE_NAMES,
+    MAX_COMPOSE_FILE_BYTES,
+    BundleLimits,
+    compose_files,
+)
 from domain.errors import BundleRefused, StorageFailed
 from domain.names import EnvironmentName, OperationId
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle
-
-Files = dict[tuple[str, ...], bytes]
 
 
 class MemoryBundles:
@@ -62,11 +60,11 @@ class MemoryWorkspaces:
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""
         archive = self.bundles.archives[bundle.id]
-        if zipfile.is_zipfile(BytesIO(archive)):
-            files = _unpacked(archive, self._limits)
+        if is_zip(archive):
+            files = unpacked(archive, self._limits)
         else:
             # The library reads tars through a buffer that may block.
-            files = await anyio.to_thread.run_sync(_unpacked, archive, self._limits)
+            files = await anyio.to_thread.run_sync(unpacked, archive, self._limits)
         project = Project(name=name, directory=f"/staged/{operation}", files=_compose_files(files))
         self.staged[operation] = files
         return project
@@ -155,66 +153,14 @@ class MemoryWorkspaces:
 
 
 def _compose_files(files: Files) -> tuple[str, ...]:
-    chosen = compose_files([parts[0] for parts in files if len(parts) == 1])
+    try:
+        chosen = compose_files([parts[0] for parts in files if len(parts) == 1])
+    except BundleRefused as fault:
+        inner = {parts[0] for parts in files if len(parts) == 2 and parts[1] in COMPOSE_FILE_NAMES}
+        if len(inner) == 1:
+            fault.hint = f"It lies in the folder {inner.pop()!r}; zip what is in it instead."
+        raise
     for name in chosen:
         if len(files[name,]) > MAX_COMPOSE_FILE_BYTES:
             raise BundleRefused(f"{name} is larger than {MAX_COMPOSE_FILE_BYTES} bytes.")
     return chosen
-
-
-def _unpacked(archive: bytes, limits: BundleLimits) -> Files:
-    files: Files = {}
-    total = 0
-    try:
-        members = _zip(archive) if zipfile.is_zipfile(BytesIO(archive)) else _tar(archive)
-        for number, (name, kind, content) in enumerate(members, start=1):
-            limits.check_entries(number)
-            if kind not in {S_IFREG, S_IFDIR}:
-                raise BundleRefused(f"The bundle's entry {name!r} is neither file nor folder.")
-            parts = member_path(name)
-            if kind == S_IFDIR:
-                _refuse_file_above(files, parts)
-                continue
-            total += len(content)
-            limits.check_unpacked(total, archive_bytes=len(archive))
-            if not parts or parts in files or any(p[: len(parts)] == parts for p in files):
-                raise BundleRefused(f"The bundle holds {name!r} twice.")
-            _refuse_file_above(files, parts[:-1])
-            files[parts] = content
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as fault:
-        raise BundleRefused(f"The bundle is a broken archive: {fault}.") from fault
-    except (RuntimeError, NotImplementedError, ValueError) as fault:
-        raise BundleRefused(f"The bundle cannot be unpacked: {fault}.") from fault
-    return files
-
-
-def _refuse_file_above(files: Files, parts: tuple[str, ...]) -> None:
-    if any(parts[:depth] in files for depth in range(1, len(parts) + 1)):
-        raise BundleRefused(f"The bundle holds {'/'.join(parts)!r} as a file and as a folder.")
-
-
-def _zip(archive: bytes) -> Iterator[tuple[str, int, bytes]]:
-    with zipfile.ZipFile(BytesIO(archive)) as opened:
-        end = 0
-        for info in opened.infolist():
-            if info.header_offset < end:
-                raise BundleRefused(f"The bundle's entry {info.filename!r} overlaps with another.")
-            end = info.header_offset + info.compress_size
-            kind = S_IFMT(info.external_attr >> 16) if info.create_system == 3 else 0
-            if info.orig_filename.endswith("/"):
-                yield info.orig_filename, S_IFDIR, b""
-            else:
-                yield info.orig_filename, kind or S_IFREG, opened.read(info)
-
-
-def _tar(archive: bytes) -> Iterator[tuple[str, int, bytes]]:
-    data = gzip.decompress(archive) if archive.startswith(b"\x1f\x8b") else archive
-    with tarfile.open(fileobj=BytesIO(data), mode="r:") as opened:
-        for info in opened:
-            if info.isdir():
-                yield info.name, S_IFDIR, b""
-            elif info.isreg() and not info.issparse():
-                content = opened.extractfile(info)
-                yield info.name, S_IFREG, content.read() if content is not None else b""
-            else:
-                yield info.name, S_IFLNK, b""

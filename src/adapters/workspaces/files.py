@@ -14,16 +14,23 @@ import os
 import secrets
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
-from adapters.workspaces.archives import Checkpoint, unpack
+from adapters.workspaces.archives import unpack
 from adapters.workspaces.bundles import DiskBundles
 from adapters.workspaces.removal import remove_tree
 from adapters.workspaces.storage import Storage
-from domain.bundles import MAX_COMPOSE_FILE_BYTES, BundleLimits, compose_files
-from domain.errors import BundleRefused, InvalidName
+from adapters.workspaces.writer import Checkpoint
+from domain.bundles import (
+    COMPOSE_FILE_NAMES,
+    MAX_COMPOSE_FILE_BYTES,
+    BundleLimits,
+    compose_files,
+)
+from domain.errors import BundleRefused, InvalidName, StorageFailed, StorageFull
 from domain.names import EnvironmentName, OperationId, environment_name
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle
@@ -65,13 +72,15 @@ class DiskWorkspaces:
 
         def work(checkpoint: Checkpoint) -> tuple[str, ...]:
             staged.parent.mkdir(mode=0o700)
-            staged.mkdir(mode=0o755)
+            staged.mkdir()
+            staged.chmod(0o755)
             return self._unpack(self.bundles.path(bundle), staged, checkpoint)
 
         try:
             files = await self._storage.run_cancellable("unpacking the bundle", work)
         except BaseException:
-            with anyio.CancelScope(shield=True):
+            # Why it failed matters more than what could not be cleared, which `unfinished` tells.
+            with anyio.CancelScope(shield=True), suppress(StorageFull, StorageFailed):
                 await self.commit(operation)
             raise
         return Project(name=name, directory=str(staged), files=files)
@@ -131,6 +140,7 @@ class DiskWorkspaces:
     async def commit(self, operation: OperationId) -> None:
         """Removes what the operation put aside or left staged."""
         await self._remove(self._operations / operation, "removing the operation's files")
+        await self._remove_left_over(f"{operation}.")
 
     async def project(self, name: EnvironmentName) -> Project | None:
         """The project that stands."""
@@ -145,19 +155,20 @@ class DiskWorkspaces:
         except (FileNotFoundError, BundleRefused):
             return None
 
+    def _standing_if_any(self, entry: str) -> Project | None:
+        try:
+            return self._standing(environment_name(entry))
+        except (InvalidName, PermissionError):
+            # One folder that others closed must not hide the rest.
+            return None
+
     async def projects(self) -> Sequence[Project]:
         """All that stand, sorted by name."""
 
         def work() -> list[Project]:
-            found = []
-            for entry in sorted(os.listdir(self._root)):  # noqa: PTH208 - names are wanted
-                try:
-                    project = self._standing(environment_name(entry))
-                except InvalidName:
-                    continue
-                if project is not None:
-                    found.append(project)
-            return found
+            names = sorted(os.listdir(self._root))  # noqa: PTH208 - names are wanted
+            found = [self._standing_if_any(name) for name in names]
+            return [project for project in found if project is not None]
 
         return await self._storage.run("looking for projects", work)
 
@@ -177,13 +188,13 @@ class DiskWorkspaces:
 
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
-        await self._remove_left_over("")
 
         def work() -> None:
             for archive in self._received.iterdir():
                 archive.unlink()
 
         await self._storage.run("dropping old bundles", work)
+        await self._remove_left_over("")
 
     async def _remove(self, path: Path, what: str) -> None:
         """Takes a folder out of sight at once, and then deletes it."""
@@ -197,10 +208,22 @@ class DiskWorkspaces:
         await self._storage.run(what, work)
 
     async def _remove_left_over(self, prefix: str) -> None:
+        """Deletes what earlier attempts could not; one that still cannot be does not stop others.
+
+        Raises:
+            StorageFailed: the first that still cannot.
+        """
+
         def work() -> None:
+            faults = []
             for path in sorted(self._removed.iterdir()):
                 if path.name.startswith(prefix):
-                    remove_tree(path)
+                    try:
+                        remove_tree(path)
+                    except (StorageFailed, OSError) as fault:
+                        faults.append(fault)
+            if faults:
+                raise faults[0]
 
         await self._storage.run("removing old files", work)
 
@@ -216,11 +239,15 @@ def _compose_files(folder: Path) -> tuple[str, ...]:
     try:
         chosen = compose_files(files)
     except BundleRefused as fault:
-        inner = [entry.name for entry in entries if entry.is_dir()]
-        if len(entries) == 1 and inner:
-            fault.hint = f"Everything lies in the folder {inner[0]!r}; zip what is in it instead."
+        inner = [entry for entry in entries if _holds_compose_file(entry)]
+        if len(inner) == 1:
+            fault.hint = f"It lies in the folder {inner[0].name!r}; zip what is in it instead."
         raise
     for name in chosen:
-        if (folder / name).stat().st_size > MAX_COMPOSE_FILE_BYTES:
+        if (folder / name).lstat().st_size > MAX_COMPOSE_FILE_BYTES:
             raise BundleRefused(f"{name} is larger than {MAX_COMPOSE_FILE_BYTES} bytes.")
     return chosen
+
+
+def _holds_compose_file(path: Path) -> bool:
+    return not path.is_symlink() and any((path / name).is_file() for name in COMPOSE_FILE_NAMES)

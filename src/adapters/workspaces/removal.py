@@ -42,9 +42,11 @@ def _empty(top: int) -> None:
     """Empties a folder by lifting what lies deeper up into it, so that nothing ever lies deep."""
     while folders := _clear(top, top):
         for name in folders:
-            with _opened(name, top) as folder:
-                _clear(folder, top)
-            os.rmdir(name, dir_fd=top)
+            # Somebody may swap it for a link or take it away meanwhile: the next look will tell.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                with _opened(name, top) as folder:
+                    _clear(folder, top)
+                os.rmdir(name, dir_fd=top)
 
 
 def _clear(folder: int, top: int) -> list[str]:
@@ -54,7 +56,7 @@ def _clear(folder: int, top: int) -> list[str]:
         found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     for name, is_folder in found:
         if not is_folder:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(name, dir_fd=folder)
         elif folder == top:
             folders.append(name)
