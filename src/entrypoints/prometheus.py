@@ -2,7 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
@@ -37,6 +43,8 @@ class PrometheusExposition:
     """All metrics of one agent; scrapes never wait for the Engine or a measurement."""
 
     def __init__(self, agent: Agent) -> None:
+        # When a series was first counted tells nobody anything, and doubles their number.
+        disable_created_metrics()
         self._registry = CollectorRegistry(auto_describe=False)
         self._latency = Histogram(
             "host_agent_http_request_duration_seconds",
