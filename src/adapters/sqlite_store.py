@@ -35,9 +35,12 @@ class _Damaged(Exception):
 class SqliteStore:
     """Records in one file, written by one connection in one thread at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, check_seconds: float = CHECK_SECONDS
+    ) -> None:
         self._path = path
         self._connection = connection
+        self._check_seconds = check_seconds
         self._limiter = anyio.CapacityLimiter(1)
         self._one_at_a_time = threading.Lock()
         self._environments = SqliteEnvironments(self)
@@ -55,7 +58,9 @@ class SqliteStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, *, log: Log) -> AsyncIterator["SqliteStore"]:
+    async def open(
+        cls, path: Path, *, log: Log, check_seconds: float = CHECK_SECONDS
+    ) -> AsyncIterator["SqliteStore"]:
         """The store in the file at ``path``, made where there is none.
 
         A damaged file is set aside and begun anew: what runs is found again from Docker and disk.
@@ -64,12 +69,12 @@ class SqliteStore:
             StoreUnavailable: it cannot be opened or made, or is of a newer agent.
         """
         connection = await anyio.to_thread.run_sync(_open_or_begin_anew, path, log)
-        store = cls(path, connection)
+        store = cls(path, connection, check_seconds=check_seconds)
         try:
             yield store
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(connection.close, limiter=store._limiter)
+                await anyio.to_thread.run_sync(store._close, limiter=store._limiter)
 
     async def check(self) -> None:
         """Returns if records can be written; gives up on a disk that does not answer."""
@@ -78,12 +83,12 @@ class SqliteStore:
             connection.execute("INSERT INTO environments VALUES ('?', x'')")
             connection.execute("DELETE FROM environments WHERE name = '?'")
 
-        with anyio.move_on_after(CHECK_SECONDS):
+        with anyio.move_on_after(self._check_seconds):
             return await anyio.to_thread.run_sync(
                 self._transaction, write, limiter=self._limiter, abandon_on_cancel=True
             )
         raise StoreUnavailable(
-            f"The agent's records in {self._path} do not answer within {CHECK_SECONDS:g} s.",
+            f"The agent's records in {self._path} do not answer within {self._check_seconds:g} s.",
             hint="Is the disk that holds STATE_DIR well?",
         )
 
@@ -106,6 +111,13 @@ class SqliteStore:
                     self._connection.execute("ROLLBACK")
                 raise
             return result
+
+    def _close(self) -> None:
+        # Closed under somebody's hands, the library would crash. On a disk that hangs the end of
+        # the process closes it.
+        if self._one_at_a_time.acquire(timeout=2 * BUSY_SECONDS):
+            self._connection.close()
+            self._one_at_a_time.release()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

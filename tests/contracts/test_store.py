@@ -5,11 +5,12 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import anyio
 import pytest
+from msgspec import structs
 
 from adapters.memory.log import MemoryLog
 from adapters.memory.store import MemoryStore
@@ -99,6 +100,16 @@ async def test_operations_that_have_not_ended_come_oldest_first(store: Store) ->
     await store.operations.put(operation(3, OperationState.FAILED))
 
     assert [o.id for o in await store.operations.unended()] == ["op-2", "op-1"]
+
+
+async def test_requests_are_ordered_by_the_moment_however_it_is_written(store: Store) -> None:
+    east = timezone(timedelta(hours=5))
+    later = NOON + timedelta(microseconds=1)
+    for number, moment in enumerate([later.astimezone(east), NOON, later + timedelta(hours=1)]):
+        queued = operation(number, OperationState.QUEUED)
+        await store.operations.put(structs.replace(queued, requested_at=moment))
+
+    assert [o.id for o in await store.operations.unended()] == ["op-1", "op-0", "op-2"]
 
 
 async def test_pruning_keeps_the_newest_and_all_that_have_not_ended(store: Store) -> None:
