@@ -69,6 +69,9 @@ class HttpxManager:
         self._url = f"{base_url}/hosts/{quote(host_id, safe='')}/heartbeat"
         self._server_key = server_key
         self._timeout_seconds = timeout_seconds
+        # Shorter than the whole, as httpx closes a connection in the middle of its handshake when
+        # its own limit ends it, and not when it is cancelled from outside.
+        self._connect_seconds = timeout_seconds / 2
         self._now = now or (lambda: datetime.now(UTC))
         self._client = httpx.AsyncClient(
             headers={
@@ -78,7 +81,7 @@ class HttpxManager:
                 "Accept-Encoding": "identity",
             },
             follow_redirects=False,
-            timeout=timeout_seconds,
+            timeout=httpx.Timeout(timeout_seconds, connect=self._connect_seconds),
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
@@ -98,6 +101,8 @@ class HttpxManager:
         try:
             with anyio.fail_after(self._timeout_seconds):
                 return await self._send(report)
+        except httpx.ConnectTimeout:
+            return self._unreachable(f"no connection within {self._connect_seconds:g} s")
         except (TimeoutError, httpx.TimeoutException):
             return self._unreachable(f"no answer within {self._timeout_seconds:g} s")
         except (httpx.LocalProtocolError, UnicodeEncodeError):
@@ -164,7 +169,7 @@ class HttpxManager:
     def _quoted(self, text: bytes) -> str:
         """Somebody else's words, short, without the key and without control characters."""
         shown = text.decode(errors="replace").replace(self._server_key, "[secret]")[:_MAX_QUOTED]
-        shown = "".join(c if c.isprintable() else " " for c in shown).strip()
+        shown = "".join(c if c.isprintable() else " " for c in shown).strip(" .")
         return shown or "nothing"
 
     def _retry_after(self, value: str | None) -> float | None:
@@ -207,7 +212,7 @@ def _redirect_target(location: str) -> str:
 
 def _reason(fault: BaseException) -> str:
     """What the system said, from beneath the words of the libraries."""
-    cause = fault.__cause__
+    cause = fault.__cause__ or fault.__context__
     if isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     if cause is not None:
