@@ -83,7 +83,7 @@ def overwritten_at(start: int) -> Callable[[Path], None]:
 async def test_a_damaged_file_is_set_aside_once_and_begun_anew(
     path: Path, damage: Callable[[Path], object]
 ) -> None:
-    await anyio.to_thread.run_sync(damage, path)  # noqa: TID251
+    damage(path)
     log = MemoryLog()
 
     assert await names(path, log) == []
@@ -107,7 +107,7 @@ async def test_what_is_set_aside_never_replaces_what_was_before(path: Path) -> N
 async def test_whole_records_are_not_set_aside_for_a_schema_that_cannot_be_reached(
     path: Path,
 ) -> None:
-    await anyio.to_thread.run_sync(statement("PRAGMA user_version = 0"), path)  # noqa: TID251
+    statement("PRAGMA user_version = 0")(path)
     log = MemoryLog()
 
     with pytest.raises(StoreUnavailable, match="cannot be brought to schema 1"):
@@ -119,7 +119,7 @@ async def test_whole_records_are_not_set_aside_for_a_schema_that_cannot_be_reach
 async def test_a_file_of_a_newer_agent_stays_as_it_is_and_the_refusal_tells_what_to_do(
     path: Path,
 ) -> None:
-    await anyio.to_thread.run_sync(statement("PRAGMA user_version = 99"), path)  # noqa: TID251
+    statement("PRAGMA user_version = 99")(path)
 
     with pytest.raises(StoreUnavailable) as refusal:
         await names(path, MemoryLog())
@@ -234,7 +234,7 @@ def _written_until_killed(path: Path, records: int) -> set[str]:
 async def test_of_an_agent_that_is_killed_while_it_writes_no_record_is_lost(tmp_path: Path) -> None:
     path, log = tmp_path / "agent.db", MemoryLog()
 
-    written = await anyio.to_thread.run_sync(_written_until_killed, path, 25)  # noqa: TID251
+    written = _written_until_killed(path, 25)
 
     assert written <= set(await names(path, log))
     assert log.events == []
