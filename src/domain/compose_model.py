@@ -28,10 +28,9 @@ class ComposeModel(msgspec.Struct, frozen=True, kw_only=True):
         """Whether any image is built for it."""
         return any(service.builds for service in self.services)
 
-    def built_tags(self, project: str) -> tuple[str, ...]:
-        """The tags under which its built images go, by Compose's rules."""
+    @property
+    def pulled_images(self) -> tuple[str, ...]:
+        """The images it takes as they are, each once, sorted."""
         return tuple(
-            service.image or f"{project}-{service.name}"
-            for service in self.services
-            if service.builds
+            sorted({s.image for s in self.services if s.image is not None and not s.builds})
         )

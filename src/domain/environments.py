@@ -29,7 +29,7 @@ TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
     _S.STOPPED: frozenset({_S.DEPLOYING, _S.RUNNING, _S.DEGRADED, _S.DELETING}),
     _S.DEGRADED: frozenset({_S.DEPLOYING, _S.RUNNING, _S.STOPPED, _S.DELETING}),
     _S.FAILED: frozenset({_S.DEPLOYING, _S.DELETING}),
-    _S.DELETING: frozenset({_S.DELETING, _S.DEGRADED}),
+    _S.DELETING: frozenset({_S.DELETING, _S.DEPLOYING}),
 }
 """From each state, the states that may follow. What is gone has no record and so no state."""
 

@@ -72,6 +72,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     step: Step | None = None
     replaces: Replacement | None = None
     """Set when a deploy found an earlier environment of the name."""
+    pulls: tuple[str, ...] = ()
+    """Images that a deploy needs and the host did not have; they go if it fails."""
     error: str = ""
     """The code of the failure."""
     reason: str = ""

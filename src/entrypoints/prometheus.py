@@ -44,7 +44,7 @@ class PrometheusExposition:
 
     def __init__(self, agent: Agent) -> None:
         # When a series was first counted tells nobody anything, and doubles their number.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry(auto_describe=False)
         self._latency = Histogram(
             "host_agent_http_request_duration_seconds",

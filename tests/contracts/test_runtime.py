@@ -213,6 +213,15 @@ async def test_an_image_with_a_tag_is_not_removed_by_its_identifier(world: World
     assert [i.id for i in await world.resources.images(world.project)] == [image]
 
 
+async def test_images_that_are_not_at_hand_are_told(world: World) -> None:
+    tag = f"{world.project}-web"
+    await world.make_image(tag)
+
+    found = await world.resources.missing_images([tag, f"{tag}:latest", f"{tag}:no", "no/such"])
+
+    assert found == [f"{tag}:no", "no/such"]
+
+
 @pytest.mark.engine
 class TestDocker:
     """What only a real Engine can show."""

@@ -97,6 +97,45 @@ class TestLaunch:
         assert record is not None
         assert record.state is EnvironmentState.FAILED
 
+    async def test_images_that_a_failed_launch_pulled_go_and_others_stay(
+        self, world: World
+    ) -> None:
+        world.engine.pull("postgres:16")
+        both = zip_bundle(
+            {
+                "compose.yaml": (
+                    "services:\n  a: {image: 'new:1'}\n  b: {image: 'postgres:16'}\n"
+                    "  c: {image: missing/image}\n"
+                )
+            }
+        )
+
+        await world.launch(NAME, both)
+
+        assert set(world.engine.tags) == {"postgres:16"}
+
+    async def test_a_launch_that_waits_in_line_and_is_cut_off_leaves_nothing(
+        self, world: World
+    ) -> None:
+        world.compose.build_seconds = 500
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.launch, NAME, LAB)
+            group.start_soon(world.launch, NAME, LAB)
+            await anyio.wait_all_tasks_blocked()
+            answer = await world.http.delete(f"/agent/containers/{NAME}", headers=KEY)
+
+        assert answer.status_code == 200
+        assert nothing_of(world, NAME)
+
+    async def test_a_removal_that_failed_can_be_launched_over(self, world: World) -> None:
+        await world.launch(NAME, LAB)
+        world.engine.fault = "is away"
+        await world.http.delete(f"/agent/containers/{NAME}", headers=KEY)
+        world.engine.fault = ""
+        await world.agent.inventory.refresh()
+
+        assert (await world.launch(NAME, LAB)).status_code == 201
+
     @pytest.mark.parametrize("archive", [BROKEN, MISSING], ids=["build", "start"])
     async def test_a_failed_replacement_keeps_the_earlier_one_running(
         self, world: World, archive: bytes

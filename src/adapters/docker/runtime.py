@@ -81,6 +81,14 @@ class DockerProjectResources:
         images = (Image(id=row["Id"], tags=_tags(row)) for row in rows)
         return sorted(images, key=lambda image: image.id)
 
+    async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
+        """Those of ``tags`` that name no image on this host."""
+
+        def work(api: APIClient) -> list[str]:
+            return [tag for tag in tags if not _is_at_hand(api, tag)]
+
+        return await self._client.call("looking for images", work)
+
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image, whatever it named before."""
         repository, version = parse_repository_tag(tag)
@@ -140,6 +148,14 @@ class DockerProjectResources:
 
 def _label(project: str) -> str:
     return f"{PROJECT_LABEL}={project}"
+
+
+def _is_at_hand(api: APIClient, tag: str) -> bool:
+    try:
+        api.inspect_image(tag)  # type: ignore[no-untyped-call]
+    except docker.errors.NotFound:
+        return False
+    return True
 
 
 def _tags(row: _Json) -> tuple[str, ...]:

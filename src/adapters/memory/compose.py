@@ -130,6 +130,7 @@ class MemoryCompose:
             raise StepFailed(
                 Step.START, "an image cannot be had.", output=(f"pull access denied for {image}",)
             )
+        self._engine.pull(image)
         name = f"{project.name}-{service}-{number}"
         container = self._engine.run(name, image=image, project=project.name)
         self._engine.containers[name] = msgspec.structs.replace(

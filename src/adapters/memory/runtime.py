@@ -74,6 +74,10 @@ class MemoryEngine:
         self.containers[name] = container
         return container
 
+    def pull(self, image: str) -> None:
+        """Makes an image be at hand, if it is not."""
+        self.tags.setdefault(_with_version(image), f"sha256:{self.new_id()}")
+
     def stop(self, name: str, *, exit_code: int = 137) -> None:
         """Ends a container."""
         self.containers[name] = msgspec.structs.replace(
@@ -137,6 +141,11 @@ class MemoryProjectResources:
 
     def _tags(self, image_id: str) -> tuple[str, ...]:
         return tuple(sorted(tag for tag, image in self._engine.tags.items() if image == image_id))
+
+    async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
+        """Those of ``tags`` that name no image on this host."""
+        await self._engine.answer()
+        return [tag for tag in tags if _with_version(tag) not in self._engine.tags]
 
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image."""

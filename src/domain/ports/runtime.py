@@ -25,6 +25,10 @@ class ProjectResources(Protocol):
         """The images that were built for the project, sorted by identifier."""
         ...
 
+    async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
+        """Those of ``tags`` that name no image on this host, in the order they came."""
+        ...
+
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image, whatever it named before."""
         ...

@@ -66,6 +66,7 @@ class Deploy:
         self._log = log
         self._seconds = seconds
         self._build_slots = anyio.Semaphore(builds)
+        self._needed_images: dict[EnvironmentName, frozenset[str]] = {}
 
     async def launch(
         self, name: EnvironmentName, bundle: Bundle, vpn_profile: bytes | None
@@ -84,43 +85,37 @@ class Deploy:
         async def work(run: Run) -> None:
             await self._deploy(run, name, bundle, vpn_profile)
 
+        async def afterwards() -> None:
+            await self._afterwards(name, bundle)
+
         try:
             await self._admission.admit(name, 1)
-            ticket = await self._operations.submit(
-                OperationKind.DEPLOY, name, work, seconds=self._seconds
+            return await self._operations.submit(
+                OperationKind.DEPLOY, name, work, seconds=self._seconds, afterwards=afterwards
             )
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await self._give_up(name, bundle)
+                await afterwards()
             raise
-        return ticket
 
-    async def _give_up(self, name: EnvironmentName, bundle: Bundle) -> None:
-        if self._operations.under_way(name) is None:
-            self._admission.release(name)
-        await self._bundles.discard(bundle)
+    async def _afterwards(self, name: EnvironmentName, bundle: Bundle) -> None:
+        try:
+            await self._bundles.discard(bundle)
+            # The containers must be counted before their reservation goes.
+            await self._inventory.refresh()
+        except AgentError as fault:
+            self._log.warning("not tidied up after a deploy", environment=name, reason=fault.detail)
+        self._needed_images.pop(name, None)
+        self._admission.release(name)
 
     async def _deploy(
         self, run: Run, name: EnvironmentName, bundle: Bundle, vpn_profile: bytes | None
     ) -> None:
-        try:
-            async with self._undone_if_it_fails(run, name):
-                project = await self._prepare(run, name, bundle, vpn_profile)
-                await self._build(run, project)
-                await self._start(run, name)
-            await self._finish(run, name)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._bundles.discard(bundle)
-                await self._look(name)
-
-    async def _look(self, name: EnvironmentName) -> None:
-        # The containers must be counted before their reservation goes.
-        try:
-            await self._inventory.refresh()
-        except AgentError as fault:
-            self._log.debug("inventory not refreshed", environment=name, reason=fault.detail)
-        self._admission.release(name)
+        async with self._undone_if_it_fails(run, name):
+            project = await self._prepare(run, name, bundle, vpn_profile)
+            await self._build(run, project)
+            await self._start(run, name)
+        await self._finish(run, name)
 
     @asynccontextmanager
     async def _undone_if_it_fails(self, run: Run, name: EnvironmentName) -> AsyncIterator[None]:
@@ -160,7 +155,10 @@ class Deploy:
     async def _undo_after(self, run: Run, fault: BaseException) -> None:
         reason = fault.detail if isinstance(fault, AgentError) else "The deploy was cut off."
         try:
-            await self._undo.deploy(run.operation, reason, run.line)
+            name = run.operation.environment
+            others = (i for other, i in self._needed_images.items() if other != name)
+            spare = frozenset[str]().union(*others)
+            await self._undo.deploy(run.operation, reason, run.line, spare_images=spare)
         except AgentError as trouble:
             self._log.error(
                 "deploy not undone, will be at the next start",
@@ -182,6 +180,8 @@ class Deploy:
         await run.step(Step.CHECK)
         model = await self._compose.resolve(project)
         await self._admission.admit(project.name, model.containers)
+        self._needed_images[project.name] = frozenset(model.pulled_images)
+        await run.pulling(tuple(await self._resources.missing_images(model.pulled_images)))
         if model.builds:
             await run.step(Step.BUILD)
             async with self._build_slots:

@@ -6,6 +6,7 @@ An operation belongs to the agent, not to whoever asked for it: it goes on when 
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -36,6 +37,9 @@ from domain.ports.store import OperationRecords
 Work = Callable[["Run"], Awaitable[None]]
 """What an operation does; raises an ``AgentError`` where it fails."""
 
+Afterwards = Callable[[], Awaitable[None]]
+"""Tidies up after an operation; never raises."""
+
 KEEP_RECORDS = 1000
 """How many ended operations are remembered."""
 
@@ -61,6 +65,10 @@ class Run:
         """Notes, on disk, that a step begins; nothing of it may be done before this returns."""
         await self.write(step=step)
         self._log.info("operation step", **self._fields(), step=step.value)
+
+    async def pulling(self, images: tuple[str, ...]) -> None:
+        """Notes, on disk, which images the host did not have."""
+        await self.write(pulls=images)
 
     async def replacing(self, replacement: Replacement) -> None:
         """Notes, on disk, what stood before."""
@@ -174,6 +182,14 @@ class _Line:
         self.tickets: list[Ticket] = []
 
 
+@dataclass(frozen=True)
+class _Job:
+    ticket: Ticket
+    work: Work
+    seconds: float
+    afterwards: Afterwards | None
+
+
 class Operations:
     """Takes operations and runs them until the ``async with`` around it ends.
 
@@ -244,7 +260,13 @@ class Operations:
                 ticket.cancel(reason)
 
     async def submit(
-        self, kind: OperationKind, name: EnvironmentName, work: Work, *, seconds: float
+        self,
+        kind: OperationKind,
+        name: EnvironmentName,
+        work: Work,
+        *,
+        seconds: float,
+        afterwards: Afterwards | None = None,
     ) -> Ticket:
         """Takes an operation, which runs when all earlier ones of the environment have ended.
 
@@ -253,6 +275,7 @@ class Operations:
             name: whom it changes.
             work: does it.
             seconds: limit from now to its end, waiting included; then it is cancelled.
+            afterwards: is done at its end, also where it never left the queue.
 
         Raises:
             NotAccepting: the agent is starting or stopping.
@@ -275,25 +298,24 @@ class Operations:
             try:
                 await self._records.put(operation)
             except BaseException as fault:
-                self._leave(name, line, ticket)
+                self._leave(line, ticket)
                 ticket.end(fault if isinstance(fault, AgentError) else None)
                 raise
-        self._group.start_soon(self._run, name, line, ticket, work, seconds)
+        self._group.start_soon(self._run, line, _Job(ticket, work, seconds, afterwards))
         return ticket
 
-    async def _run(
-        self, name: EnvironmentName, line: _Line, ticket: Ticket, work: Work, seconds: float
-    ) -> None:
+    async def _run(self, line: _Line, job: _Job) -> None:
+        ticket = job.ticket
         fault: AgentError | None = None
         state = OperationState.SUCCEEDED
-        ticket.scope.deadline = anyio.current_time() + seconds
+        ticket.scope.deadline = anyio.current_time() + job.seconds
         try:
             with ticket.scope:
                 async with line.lock:
                     await ticket.run.began()
-                    await work(ticket.run)
+                    await job.work(ticket.run)
             if ticket.scope.cancelled_caught:
-                fault = ticket.cancelled_by or _took_too_long(ticket, seconds)
+                fault = ticket.cancelled_by or _took_too_long(job)
         except AgentError as trouble:
             fault = trouble
         except Exception as trouble:  # noqa: BLE001 - a fault of ours must not end the agent
@@ -303,21 +325,23 @@ class Operations:
             if fault is not None:
                 state = _end_state(ticket, fault)
             with anyio.CancelScope(shield=True):
+                if job.afterwards is not None:
+                    await job.afterwards()
                 await ticket.run.ended(state, fault)
-            self._leave(name, line, ticket)
+            self._leave(line, ticket)
             ticket.end(fault)
 
-    def _leave(self, name: EnvironmentName, line: _Line, ticket: Ticket) -> None:
+    def _leave(self, line: _Line, ticket: Ticket) -> None:
         line.tickets.remove(ticket)
         if not line.tickets:
-            self._lines.pop(name, None)
+            self._lines.pop(ticket.operation.environment, None)
 
 
-def _took_too_long(ticket: Ticket, seconds: float) -> AgentError:
-    step = ticket.operation.step
+def _took_too_long(job: _Job) -> AgentError:
+    step = job.ticket.operation.step
     return StepTimedOut(
         step.value if step else "queue",
-        f"the operation was not done within {seconds:g} s and was undone.",
+        f"the operation was not done within {job.seconds:g} s and was undone.",
     )
 
 

@@ -3,6 +3,8 @@
 Everything here may be repeated, and works from what the operation wrote down before it acted.
 """
 
+from collections.abc import Collection
+
 from domain.environments import Environment, EnvironmentState
 from domain.errors import AgentError
 from domain.names import EnvironmentName
@@ -40,9 +42,17 @@ class Undo:
         self._clock = clock
         self._log = log
 
-    async def deploy(self, operation: Operation, reason: str, on_line: OutputLine) -> None:
+    async def deploy(
+        self,
+        operation: Operation,
+        reason: str,
+        on_line: OutputLine,
+        *,
+        spare_images: Collection[str] = (),
+    ) -> None:
         """Removes what the deploy made, and brings back what it replaced.
 
+        Images that it pulled go too, but those in ``spare_images``, which others wait for.
         The record ends as failed where there was nothing before, else as what was there.
 
         Raises:
@@ -54,6 +64,9 @@ class Undo:
         else:
             state = await self._bring_back(operation, operation.replaces, on_line)
             await self._settle(operation, state, reason)
+        for image in operation.pulls:
+            if image not in spare_images:
+                await self._resources.untag(image)
         self._log.info("deploy undone", operation=operation.id, environment=operation.environment)
 
     async def _remove_all(self, operation: Operation) -> None:

@@ -77,7 +77,7 @@ def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Respo
     return _response(
         request,
         status,
-        fault.detail or status.description or status.phrase,
+        _DETAILS.get(status) or fault.detail or status.phrase,
         errors=tuple(_sentence(entry) for entry in faults),
         headers=fault.headers or {},
     )
@@ -94,6 +94,12 @@ def unexpected_problem(request: Request[Any, Any, Any], fault: Exception) -> Res
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "The agent failed in a way that it should not; its log holds the reason.",
     )
+
+
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path. All calls are listed at /docs.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take that method. See /docs.",
+}
 
 
 def _sentence(entry: Any) -> str:
