@@ -1,6 +1,7 @@
 """Runs the agent: the server and the workers in one task group, and an orderly end."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,7 +37,12 @@ async def serve(settings: Settings) -> None:
     """Serves until told to stop by SIGTERM or SIGINT.
 
     A worker that dies ends it with an exception group, so that a restart policy can act.
+
+    Raises:
+        OSError: the port cannot be opened; nothing was touched then.
     """
+    # First of all: a second agent on this host must not set about recovering the first one's work.
+    listener = _listen(settings.api_host, settings.api_port)
     async with open_agent(settings) as agent:
         app = create_app(agent, PrometheusExposition(agent))
         server = _Server(_configuration(app, settings))
@@ -51,11 +57,14 @@ async def serve(settings: Settings) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_end_on_signal, agent, server)
             group.start_soon(run_workers, agent)
-            await server.serve()
-            if not server.started:
-                raise SystemExit(1)
+            await server.serve(sockets=[listener])
             group.cancel_scope.cancel()
         agent.log.info("agent ends")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def _configuration(app: object, settings: Settings) -> uvicorn.Config:

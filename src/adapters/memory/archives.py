@@ -17,6 +17,7 @@ Files = dict[tuple[str, ...], bytes]
 _ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")
 _GZIP_BEGINS = b"\x1f\x8b"
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_ENCRYPTED = 0x1
 _UNIX = 3
 
 
@@ -103,6 +104,8 @@ def _zip(archive: bytes) -> Iterator[_Member]:
             if info.header_offset < end:
                 raise BundleRefused(f"The bundle's entry {info.filename!r} overlaps with another.")
             end = info.header_offset + info.compress_size
+        if end > len(archive):
+            raise zipfile.BadZipFile("entries lie beyond its end")
         for info in opened.infolist():
             yield _zip_member(opened, info)
 
@@ -110,6 +113,8 @@ def _zip(archive: bytes) -> Iterator[_Member]:
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     name = info.orig_filename
     kind = S_IFMT(info.external_attr >> 16) if info.create_system == _UNIX else 0
+    if info.flag_bits & _ENCRYPTED:
+        raise BundleRefused(f"The bundle's entry {name!r} is encrypted.")
     if kind == S_IFDIR or (kind in {0, S_IFREG} and name.endswith("/")):
         return _Member(name, S_IFDIR)
     if kind not in {0, S_IFREG}:
@@ -146,5 +151,6 @@ def _tar(data: bytes) -> Iterator[_Member]:
             else:
                 yield _Member(info.name, S_IFLNK)
         # The library takes a damaged header for the end, which is a block of zeros.
-        if any(data[opened.offset : opened.offset + tarfile.BLOCKSIZE]):
+        last = data[opened.offset : opened.offset + tarfile.BLOCKSIZE]
+        if any(last) or len(last) % tarfile.BLOCKSIZE:
             raise tarfile.ReadError(f"the header at byte {opened.offset} is damaged")

@@ -78,6 +78,10 @@ def _serve(variables: Mapping[str, str]) -> None:
     except AgentError as fault:
         click.echo(f"The agent cannot start: {fault.detail}", err=True)
         sys.exit(1)
+    except OSError as fault:
+        where = f"{settings.api_host}:{settings.api_port}"
+        click.echo(f"The agent cannot start: it cannot listen on {where}: {fault}", err=True)
+        sys.exit(1)
 
 
 def _settings(variables: Mapping[str, str]) -> Settings:

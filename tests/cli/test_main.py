@@ -1,0 +1,126 @@
+"""The command line, as processes of its own, without a Docker Engine."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from entrypoints.cli.demo.processes import free_port, pause
+
+COMMAND = [sys.executable, "-m", "entrypoints.cli.main"]
+NOWHERE = {"PATH": os.environ["PATH"], "DOCKER_SOCKET": "unix:///nowhere/docker.sock"}
+
+
+def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env={**NOWHERE, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def running(folder: Path, *arguments: str, **variables: str) -> Iterator[str]:
+    """An agent in the background; gives its address, and sees that it ends well."""
+    port = str(free_port())
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*COMMAND, *arguments],
+            env={**NOWHERE, "RUNTIME": "memory", "API_PORT": port, **variables},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                if httpx.get(f"{url}/ready", trust_env=False).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            pause(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, (folder / "log").read_text()
+
+
+def test_the_demonstration_runs_through_without_an_engine() -> None:
+    ended = command("demo")
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "in memory" in ended.stdout
+    for step in ("key", "deploy", "list", "resources", "heartbeat", "restart", "metrics", "delete"):
+        assert f"• {step}" in ended.stdout
+
+
+def test_run_prints_a_key_that_works_and_lines_to_try(tmp_path: Path) -> None:
+    with running(tmp_path, "run") as url:
+        printed = (tmp_path / "log").read_text()
+        found = re.search(r"Development key: (\S+)", printed)
+        assert found is not None
+        assert "curl http" in printed
+        answer = httpx.get(
+            f"{url}/agent/containers", headers={"X-Server-Key": found[1]}, trust_env=False
+        )
+        assert answer.status_code == 200
+
+
+def test_the_healthcheck_tells_a_living_agent_from_none(tmp_path: Path) -> None:
+    folders = {"WORKSPACE_DIR": str(tmp_path / "w"), "STATE_DIR": str(tmp_path / "s")}
+    with running(tmp_path, "serve", **folders) as url:
+        port = url.rpartition(":")[2]
+        assert command("healthcheck", API_PORT=port).returncode == 0
+
+    ended = command("healthcheck", API_PORT=port)
+    assert ended.returncode == 1
+    assert "does not answer" in ended.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_one_line_before_anything_is_touched(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:  # noqa: S104 - as the agent does
+        ended = command(
+            "serve",
+            API_PORT=str(taken.getsockname()[1]),
+            WORKSPACE_DIR=str(tmp_path / "w"),
+            STATE_DIR=str(tmp_path / "s"),
+        )
+
+    assert ended.returncode == 1
+    assert "cannot listen" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    ended = command(
+        "serve",
+        API_PORT=str(free_port()),
+        RUNTIME="memory",
+        WORKSPACE_DIR=str(tmp_path / "file" / "w"),
+        STATE_DIR=str(tmp_path / "s"),
+    )
+
+    assert ended.returncode == 1
+    assert "cannot start" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]])
+def test_help_and_version_are_there(arguments: list[str]) -> None:
+    assert command(*arguments).returncode == 0
