@@ -3,7 +3,7 @@
 import os
 import platform
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import anyio
@@ -26,6 +26,13 @@ CALL_SECONDS = 5.0
 """Limit of one look at a file system: one on a dead server hangs for good."""
 
 _THREADS = 4
+
+_DOCKERS_OWN = ("docker", "br-", "veth")
+"""How names of the interfaces begin that come and go with containers.
+
+What they carry to the outside is counted where it leaves; what is counted must not fall when a
+container goes.
+"""
 
 
 class PsutilMetrics:
@@ -129,7 +136,7 @@ def _sample(monotonic_seconds: float) -> HostSample:
             available_bytes=swap.free,
             percent=swap.percent,
         ),
-        network=_network(),
+        network=_network(psutil.net_io_counters(pernic=True)),
     )
 
 
@@ -141,9 +148,12 @@ def _cpu_times(times: Any) -> CpuTimes:
     return CpuTimes(busy_seconds=total - idle, total_seconds=total)
 
 
-def _network() -> NetworkCounters:
-    interfaces = psutil.net_io_counters(pernic=True)
-    counted = [counters for name, counters in interfaces.items() if name != "lo"]
+def _network(interfaces: Mapping[str, Any]) -> NetworkCounters:
+    counted = [
+        counters
+        for name, counters in interfaces.items()
+        if name != "lo" and not name.startswith(_DOCKERS_OWN)
+    ]
     return NetworkCounters(
         received_bytes=sum(counters.bytes_recv for counters in counted),
         sent_bytes=sum(counters.bytes_sent for counters in counted),

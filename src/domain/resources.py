@@ -28,7 +28,7 @@ class MemoryUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NetworkCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes over all interfaces but loopback since boot."""
+    """Bytes since boot, over all interfaces but loopback and Docker's own."""
 
     received_bytes: int
     sent_bytes: int

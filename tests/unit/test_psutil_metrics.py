@@ -11,7 +11,7 @@ import pytest
 from adapters import psutil_metrics
 from adapters.memory.clock import MemoryClock
 from adapters.psutil_metrics import PsutilMetrics
-from domain.resources import CpuTimes
+from domain.resources import CpuTimes, NetworkCounters
 
 pytestmark = pytest.mark.anyio
 
@@ -70,13 +70,13 @@ class TestFileSystems:
     """Looks at file systems end, whatever these do."""
 
     async def test_one_that_hangs_is_not_seen(self, dead: DeadServer) -> None:
-        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.05, disk_usage=dead)
+        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.3, disk_usage=dead)
 
         assert await metrics.file_system("docker", "/dead") is None
 
     async def test_one_that_hangs_costs_one_thread_and_no_more(self, dead: DeadServer) -> None:
         clock = MemoryClock()
-        metrics = PsutilMetrics(clock, call_seconds=0.05, disk_usage=dead)
+        metrics = PsutilMetrics(clock, call_seconds=0.3, disk_usage=dead)
         for _ in range(5):
             assert await metrics.file_system("docker", "/dead") is None
             await clock.advance(15)
@@ -111,17 +111,33 @@ class TestFileSystems:
         assert found is not None
 
 
+class Traffic:
+    """Bytes over one interface, as psutil tells them."""
+
+    def __init__(self, received: int, sent: int) -> None:
+        self.bytes_recv = received
+        self.bytes_sent = sent
+
+
 class TestNetwork:
-    """Traffic of the machine with itself is none."""
+    """What counts is what the host exchanges with others."""
 
-    async def test_loopback_is_left_out(self) -> None:
-        lo = psutil.net_io_counters(pernic=True)["lo"]
-        everything = psutil.net_io_counters()
+    def test_interfaces_add_up(self) -> None:
+        interfaces = {"eth0": Traffic(10, 20), "wg0": Traffic(1, 2)}
 
-        network = (await PsutilMetrics(MemoryClock()).sample()).network
-
-        assert everything is not None
-        assert network.received_bytes >= everything.bytes_recv - lo.bytes_recv
-        assert psutil_metrics._network().received_bytes + lo.bytes_recv <= (
-            psutil.net_io_counters().bytes_recv
+        assert psutil_metrics._network(interfaces) == NetworkCounters(
+            received_bytes=11, sent_bytes=22
         )
+
+    def test_traffic_of_the_machine_with_itself_is_none(self) -> None:
+        interfaces = {"eth0": Traffic(10, 20), "lo": Traffic(500, 500)}
+
+        assert psutil_metrics._network(interfaces) == NetworkCounters(
+            received_bytes=10, sent_bytes=20
+        )
+
+    def test_what_is_counted_does_not_fall_when_a_container_goes(self) -> None:
+        lasting = {"eth0": Traffic(10, 20), "docker0": Traffic(7, 7)}
+        passing = {"veth0a1b2c3": Traffic(900, 900), "br-e08ddacf68e9": Traffic(90, 90)}
+
+        assert psutil_metrics._network(lasting | passing) == psutil_metrics._network(lasting)
