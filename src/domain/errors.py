@@ -8,7 +8,7 @@
     ├── RequestTooSlow           a body that does not come to its end in time
     ├── KeyRefused               no key, or not the right one
     ├── EnvironmentNotFound      no environment of that name
-    ├── EnvironmentBusy          another change of it is under way and takes too long to wait for
+    ├── NameTaken                a Compose project of that name runs that is somebody else's
     ├── OperationCancelled       a later request took this one's place
     ├── OperationInterrupted     the agent stopped while it ran
     ├── CapacityExceeded         the host has no room
@@ -93,10 +93,16 @@ class EnvironmentNotFound(AgentError):
         super().__init__(f"There is no environment named {name!r} on this host.")
 
 
-class EnvironmentBusy(AgentError):
-    """Another change of the environment is under way and takes too long to wait for."""
+class NameTaken(AgentError):
+    """A Compose project of that name runs that is none of the agent's."""
 
-    code = "environment-busy"
+    code = "name-taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"A Compose project named {name!r} runs on this host that is not the agent's.",
+            hint="Take another name, or remove that project.",
+        )
 
 
 class OperationCancelled(AgentError):

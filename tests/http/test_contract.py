@@ -229,6 +229,15 @@ class TestLaunch:
         assert answer.json()["detail"]
         assert world.workspaces.bundles.archives == {}
 
+    async def test_a_name_that_somebody_elses_project_bears_is_refused(self, world: World) -> None:
+        world.engine.run("container-host-agent", project="container-host-agent")
+        await world.agent.inventory.refresh()
+
+        answer = await world.launch("container-host-agent", LAB)
+
+        assert answer.status_code == 409
+        assert set(world.engine.containers) == {"container-host-agent"}
+
     async def test_fields_in_any_order_and_unknown_ones_are_no_matter(self, world: World) -> None:
         body = launch_body(NAME, LAB)
         turned = {"more": True, "n": 1.5, **dict(reversed(body.items())), "note": 'x"\\y'}

@@ -7,7 +7,7 @@ import anyio
 
 from domain.bundles import VPN_PROFILE_NAME
 from domain.environments import Environment, EnvironmentState
-from domain.errors import AgentError
+from domain.errors import AgentError, NameTaken
 from domain.names import EnvironmentName
 from domain.operations import OperationKind, Replacement, Step
 from domain.ports.clock import Clock
@@ -76,6 +76,7 @@ class Deploy:
         The bundle is the operation's from here on, and goes when it ends.
 
         Raises:
+            NameTaken: somebody else's Compose project bears the name.
             CapacityExceeded: the host has no room even for one container more.
             EngineUnavailable: nothing can be started at present.
             NotAccepting: the agent is starting or stopping.
@@ -89,6 +90,7 @@ class Deploy:
             await self._afterwards(name, bundle)
 
         try:
+            await self._refuse_strangers(name)
             await self._admission.admit(name, 1)
             return await self._operations.submit(
                 OperationKind.DEPLOY, name, work, seconds=self._seconds, afterwards=afterwards
@@ -97,6 +99,14 @@ class Deploy:
             with anyio.CancelScope(shield=True):
                 await afterwards()
             raise
+
+    async def _refuse_strangers(self, name: EnvironmentName) -> None:
+        """Compose would take the containers of a project of the same name for orphans of ours."""
+        picture = await self._inventory.require_engine()
+        if not picture.of_project(name) or self._operations.under_way(name) is not None:
+            return
+        if await self._environments.get(name) is None:
+            raise NameTaken(name)
 
     async def _afterwards(self, name: EnvironmentName, bundle: Bundle) -> None:
         try:

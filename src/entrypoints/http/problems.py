@@ -21,7 +21,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.RequestTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.KeyRefused: HTTPStatus.UNAUTHORIZED,
     errors.EnvironmentNotFound: HTTPStatus.NOT_FOUND,
-    errors.EnvironmentBusy: HTTPStatus.CONFLICT,
+    errors.NameTaken: HTTPStatus.CONFLICT,
     errors.OperationCancelled: HTTPStatus.CONFLICT,
     errors.OperationInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RetryLater: HTTPStatus.SERVICE_UNAVAILABLE,
