@@ -3,6 +3,7 @@
 import base64
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -116,6 +117,7 @@ async def agent_process(root: Path, **variables: str) -> AsyncIterator[Process]:
     process = await anyio.open_process(
         [sys.executable, "-m", "entrypoints.cli.main", "serve"],
         env=environment,
+        stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
     )
@@ -128,10 +130,11 @@ async def agent_process(root: Path, **variables: str) -> AsyncIterator[Process]:
             yield agent
     finally:
         log.close()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await process.aclose()
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await process.aclose()
 
 
 @pytest.fixture
