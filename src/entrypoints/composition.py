@@ -183,12 +183,21 @@ def bundle_limits(settings: Settings) -> BundleLimits:
     )
 
 
-async def assemble(settings: Settings, adapters: Adapters) -> Agent:
-    """The agent made of ``adapters``; its operations are still to be entered."""
+@dataclass(frozen=True, kw_only=True)
+class _Changes:
+    """The use cases that change environments."""
+
+    operations: Operations
+    deploy: Deploy
+    lifecycle: Lifecycle
+    recovery: Recovery
+
+
+def _changes(
+    settings: Settings, adapters: Adapters, inventory: InventoryWatch, host: HostWatch
+) -> _Changes:
     runtime, clock, log = adapters.runtime, adapters.clock, adapters.log
     environments = adapters.store.environments
-    inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log)
-    host = HostWatch(adapters.metrics, clock, _paths(settings))
     operations = Operations(adapters.store.operations, clock, log)
     clearing = Clearing(runtime.resources)
     undo = Undo(
@@ -200,15 +209,6 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         clock=clock,
         log=log,
     )
-    admission = Admission(
-        CapacityLimits(
-            max_containers=settings.max_containers,
-            max_cpu_percent=settings.max_cpu_percent,
-            max_memory_percent=settings.max_memory_percent,
-        ),
-        inventory,
-        host,
-    )
     deploy = Deploy(
         environments=environments,
         bundles=adapters.bundles,
@@ -217,7 +217,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         resources=runtime.resources,
         operations=operations,
         inventory=inventory,
-        admission=admission,
+        admission=Admission(_capacity(settings), inventory, host),
         undo=undo,
         clearing=clearing,
         clock=clock,
@@ -249,6 +249,23 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         clock=clock,
         log=log,
     )
+    return _Changes(operations=operations, deploy=deploy, lifecycle=lifecycle, recovery=recovery)
+
+
+def _capacity(settings: Settings) -> CapacityLimits:
+    return CapacityLimits(
+        max_containers=settings.max_containers,
+        max_cpu_percent=settings.max_cpu_percent,
+        max_memory_percent=settings.max_memory_percent,
+    )
+
+
+async def assemble(settings: Settings, adapters: Adapters) -> Agent:
+    """The agent made of ``adapters``; its operations are still to be entered."""
+    runtime, clock, log = adapters.runtime, adapters.clock, adapters.log
+    inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log)
+    host = HostWatch(adapters.metrics, clock, _paths(settings))
+    changes = _changes(settings, adapters, inventory, host)
     heartbeat = Heartbeat(
         manager=adapters.manager,
         host=host,
@@ -263,8 +280,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         store=adapters.store,
         inventory=inventory,
         heartbeat=heartbeat,
-        operations=operations,
-        recovery=recovery,
+        operations=changes.operations,
+        recovery=changes.recovery,
         clock=clock,
         log=log,
         version=VERSION,
@@ -282,10 +299,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         compose_version=await runtime.compose.version(),
         host=host,
         inventory=inventory,
-        operations=operations,
-        deploy=deploy,
-        lifecycle=lifecycle,
-        recovery=recovery,
+        operations=changes.operations,
+        deploy=changes.deploy,
+        lifecycle=changes.lifecycle,
+        recovery=changes.recovery,
         heartbeat=heartbeat,
         health=health,
         clock=clock,

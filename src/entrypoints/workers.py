@@ -1,6 +1,7 @@
 """What runs for the agent's life: sampler, inventory, heartbeat, recovery."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 
@@ -25,7 +26,7 @@ async def run_workers(agent: Agent) -> None:
     await agent.host.observe()
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_host, agent)
-        group.start_soon(_every, agent, INVENTORY_SECONDS, agent.inventory.refresh)
+        group.start_soon(_every, agent, INVENTORY_SECONDS, partial(_look_at_engine, agent))
         group.start_soon(_every, agent, STORE_SECONDS, agent.health.observe_store)
         group.start_soon(agent.recovery.run)
         group.start_soon(_heartbeat, agent)
@@ -37,6 +38,13 @@ async def _watch_host(agent: Agent) -> None:
     while True:
         await agent.host.observe()
         await agent.clock.sleep(SAMPLE_SECONDS)
+
+
+async def _look_at_engine(agent: Agent) -> None:
+    await agent.inventory.refresh()
+    info = agent.inventory.engine_info
+    if info is not None and info.root_dir:
+        agent.host.paths["docker"] = info.root_dir
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
