@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -23,15 +24,24 @@ class World:
     events: Callable[[], list[Event]]
 
 
-@pytest.fixture(params=["memory", "stdlib"])
-def world(request: pytest.FixtureRequest) -> Iterator[World]:
-    if request.param == "memory":
-        memory = MemoryLog()
-        yield World(memory, lambda: memory.events)
-        return
+Opened = Callable[[], AbstractContextManager[World]]
+
+
+@contextmanager
+def in_memory() -> Iterator[World]:
+    memory = MemoryLog()
+    yield World(memory, lambda: memory.events)
+
+
+@contextmanager
+def through_stdlib() -> Iterator[World]:
     stream = io.StringIO()
     with logging_to(stream, json=True):
         yield World(StdlibLog(), lambda: [_event(line) for line in _lines(stream)])
+
+
+# Opened in the test itself: pytest puts handlers of its own in place between fixture and test.
+opened = pytest.mark.parametrize("opened", [in_memory, through_stdlib])
 
 
 def _lines(stream: io.StringIO) -> list[str]:
@@ -45,44 +55,50 @@ def _event(line: str) -> Event:
     return level, event, document
 
 
+@opened
 class TestPort:
     """What the port promises."""
 
-    def test_each_call_is_one_event_of_its_level(self, world: World) -> None:
-        world.log.debug("asked")
-        world.log.info("done")
-        world.log.warning("odd")
-        world.log.error("failed")
+    def test_each_call_is_one_event_of_its_level(self, opened: Opened) -> None:
+        with opened() as world:
+            world.log.debug("asked")
+            world.log.info("done")
+            world.log.warning("odd")
+            world.log.error("failed")
 
-        assert world.events() == [
-            ("DEBUG", "asked", {}),
-            ("INFO", "done", {}),
-            ("WARNING", "odd", {}),
-            ("ERROR", "failed", {}),
-        ]
+            assert world.events() == [
+                ("DEBUG", "asked", {}),
+                ("INFO", "done", {}),
+                ("WARNING", "odd", {}),
+                ("ERROR", "failed", {}),
+            ]
 
-    def test_fields_keep_their_types(self, world: World) -> None:
-        fields: dict[str, LogValue] = {"a": "b", "n": 3, "x": 1.5, "yes": True, "none": None}
+    def test_fields_keep_their_types(self, opened: Opened) -> None:
+        with opened() as world:
+            fields: dict[str, LogValue] = {"a": "b", "n": 3, "x": 1.5, "yes": True, "none": None}
 
-        world.log.info("heartbeat acknowledged", **fields)
+            world.log.info("heartbeat acknowledged", **fields)
 
-        assert world.events() == [("INFO", "heartbeat acknowledged", fields)]
+            assert world.events() == [("INFO", "heartbeat acknowledged", fields)]
 
     @pytest.mark.parametrize(
         "text", ["100 % of %s", "{0}", "two\nlines", "\x1b[31mred", "ü🔑", '"quoted"', "\0", ""]
     )
-    def test_any_text_arrives_as_it_was_given(self, world: World, text: str) -> None:
-        world.log.info(text, value=text)
+    def test_any_text_arrives_as_it_was_given(self, opened: Opened, text: str) -> None:
+        with opened() as world:
+            world.log.info(text, value=text)
 
-        assert world.events() == [("INFO", text, {"value": text})]
+            assert world.events() == [("INFO", text, {"value": text})]
 
-    def test_no_text_makes_it_fail(self, world: World) -> None:
-        world.log.error("lone \ud800", value="\udcff")
+    def test_no_text_makes_it_fail(self, opened: Opened) -> None:
+        with opened() as world:
+            world.log.error("lone \ud800", value="\udcff")
 
-        assert len(world.events()) == 1
+            assert len(world.events()) == 1
 
     @pytest.mark.parametrize("name", ["msg", "args", "exc_info", "fields", "extra", "stack_info"])
-    def test_a_field_may_have_any_name(self, world: World, name: str) -> None:
-        world.log.info("done", **{name: "x"})
+    def test_a_field_may_have_any_name(self, opened: Opened, name: str) -> None:
+        with opened() as world:
+            world.log.info("done", **{name: "x"})
 
-        assert world.events() == [("INFO", "done", {name: "x"})]
+            assert world.events() == [("INFO", "done", {name: "x"})]

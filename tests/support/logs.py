@@ -12,7 +12,10 @@ from adapters.stdlib_log import LOGGER, configure_logging
 def logging_to(
     stream: io.StringIO, *, json: bool, level: str = "DEBUG", secrets: Sequence[str] = ()
 ) -> Iterator[None]:
-    """Configures logging as the agent does, and puts all back afterwards."""
+    """Configures logging as the agent does, and puts all back afterwards.
+
+    For the body of a test: between fixtures and test pytest changes the handlers itself.
+    """
     root, ours = logging.getLogger(), logging.getLogger(LOGGER)
     before = (root.handlers, root.level, ours.level)
     configure_logging(level, json=json, secrets=secrets, stream=stream)
