@@ -92,10 +92,14 @@ def _gzip_twice() -> bytes:
     return gzip.compress(data[:1024]) + gzip.compress(data[1024:])
 
 
-def header_bomb(megabytes: int) -> bytes:
-    """A small tar.gz with one extended header that unpacks to a thousand times its size."""
+def header_bomb(megabytes: int, *, behind_folder: bool = False) -> bytes:
+    """A small tar.gz with one extended header that unpacks to a thousand times its size.
+
+    ``behind_folder`` puts a folder before it that claims to have content of that size itself.
+    """
     size = megabytes * 1024 * 1024
-    return gzip.compress(_header(tarfile.XHDTYPE, size) + bytes(size))
+    folder = _header(tarfile.DIRTYPE, size) if behind_folder else b""
+    return gzip.compress(folder + _header(tarfile.XHDTYPE, size) + bytes(size))
 
 
 def sparse_bomb(megabytes: int) -> bytes:

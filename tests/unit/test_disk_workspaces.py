@@ -14,6 +14,8 @@ import anyio
 import pytest
 
 from adapters.workspaces.files import DiskWorkspaces
+from adapters.workspaces.storage import Storage
+from adapters.workspaces.writer import Checkpoint
 from domain.bundles import BundleLimits
 from domain.errors import BundleRefused, StorageFailed, StorageFull
 from domain.names import EnvironmentName, OperationId
@@ -345,6 +347,22 @@ class TestCancelled:
         assert await disk.unfinished() == []
         assert left_over(tmp_path / "root") == [f"bundles/{bundle.id}"]
 
+    async def test_work_that_nobody_wants_any_more_ends_soon(self) -> None:
+        begun, never = threading.Event(), threading.Event()
+
+        def work(checkpoint: Checkpoint) -> None:
+            begun.set()
+            for _ in range(20_000):
+                checkpoint()
+                never.wait(0.001)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(Storage().run_cancellable, "working", work)
+                while not begun.is_set():
+                    await anyio.sleep(0.001)
+                group.cancel_scope.cancel()
+
     async def test_receiving_that_is_given_up_leaves_nothing(
         self, disk: DiskWorkspaces, tmp_path: Path
     ) -> None:
@@ -521,11 +539,18 @@ class TestMemory:
         ("archive", "words"),
         [
             (bundles.header_bomb(40), "headers"),
+            (bundles.header_bomb(40, behind_folder=True), "headers"),
             (bundles.sparse_bomb(40), "headers"),
             (bundles.plain_header(1024), "headers"),
             (bundles.hidden_table(60_000), "table of contents"),
         ],
-        ids=["headers", "sparse map", "plain headers", "table of contents"],
+        ids=[
+            "headers",
+            "headers behind a folder",
+            "sparse map",
+            "plain headers",
+            "table of contents",
+        ],
     )
     async def test_it_is_refused_in_little_memory(
         self, disk: DiskWorkspaces, archive: bytes, words: str
