@@ -33,7 +33,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def client(server: ManagerServer, **more: object) -> HttpxManager:
-    options = {"host_id": HOST_ID, "server_key": SERVER_KEY, "timeout_seconds": 0.5, **more}
+    options = {"host_id": HOST_ID, "server_key": SERVER_KEY, "timeout_seconds": 5.0, **more}
     return HttpxManager(server.url, version="1", now=lambda: NOON, **options)  # type: ignore[arg-type]
 
 
@@ -149,7 +149,7 @@ async def test_a_connection_that_fails_is_unreachable_in_time(
     server: ManagerServer, behaviour: Behaviour
 ) -> None:
     server.behaviour = behaviour
-    async with client(server) as manager:
+    async with client(server, timeout_seconds=0.5) as manager:
         with anyio.fail_after(2):
             told = await manager.heartbeat(REPORT)
 

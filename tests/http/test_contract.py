@@ -549,6 +549,18 @@ class TestList:
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
 
+    async def test_while_the_engine_is_known_to_be_away_nobody_waits_for_it(
+        self, world: World
+    ) -> None:
+        world.engine.fault = "is away"
+        await world.http.get("/agent/containers", headers=KEY)
+        world.engine.hang = True
+
+        with anyio.fail_after(1):
+            answer = await world.http.get("/agent/containers", headers=KEY)
+
+        assert answer.status_code == 503
+
 
 class TestHealth:
     async def test_it_has_exactly_the_four_fields(self, world: World) -> None:

@@ -17,8 +17,8 @@ from domain.errors import AgentError, EngineRefused, EngineUnavailable
 
 T = TypeVar("T")
 
-CALL_SECONDS = 10.0
-"""Limit of a call that only asks."""
+CALL_SECONDS = 7.0
+"""Limit of a call that only asks; the manager waits 10 s for a list."""
 
 CHANGE_SECONDS = 60.0
 """Limit of a call that changes something: killing and unmounting take their time."""
@@ -26,7 +26,7 @@ CHANGE_SECONDS = 60.0
 _THREADS = 16
 
 # Beyond the socket's own limit, so that the clearer of the two messages wins.
-_MARGIN_SECONDS = 2.0
+_MARGIN_SECONDS = 1.0
 
 _FAULTS: tuple[tuple[type[Exception], type[AgentError]], ...] = (
     (docker.errors.APIError, EngineRefused),
@@ -59,7 +59,21 @@ def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:
     if kind is EngineRefused:
         explanation = getattr(fault, "explanation", None)
         return EngineRefused(f"The Docker Engine refused {what}: {explanation or fault}")
-    return EngineUnavailable(f"The Docker Engine did not answer when {what}: {fault}", hint=_HINT)
+    reason = _reason(fault)
+    return EngineUnavailable(f"The Docker Engine did not answer when {what}: {reason}.", hint=_HINT)
+
+
+def _reason(fault: BaseException) -> str:
+    """The system's own words, which requests and urllib3 wrap in several of their own."""
+    if isinstance(fault, requests.exceptions.Timeout):
+        return "it took too long"
+    found: list[BaseException] = [fault]
+    for outer in found:
+        if isinstance(outer, OSError) and outer.strerror:
+            return outer.strerror
+        inner = (*outer.args, outer.__cause__, outer.__context__)
+        found += [part for part in inner if isinstance(part, BaseException) and part not in found]
+    return str(fault)
 
 
 class EngineClient:

@@ -20,6 +20,7 @@ class InventoryWatch:
         self._log = log
         self._refreshing = anyio.Lock()
         self._started = 0
+        self._faults = 0
         self.picture = Inventory(fault="The Docker Engine has not been asked yet.")
         self.engine_info: EngineInfo | None = None
         """What the Engine last said of itself."""
@@ -30,15 +31,15 @@ class InventoryWatch:
         """The picture as the Engine tells it now.
 
         Those who ask while a refresh waits to begin share it, so that many who ask at once cost
-        the Engine one call.
+        the Engine one call; and when a look fails while they wait, nobody waits for another.
 
         Raises:
             EngineUnavailable: the Engine does not answer; the last picture stays.
             EngineRefused: it answers with an error.
         """
-        wanted = self._started + 1
+        wanted, faults = self._started + 1, self._faults
         async with self._refreshing:
-            if self._started >= wanted:
+            if self._started >= wanted or self._faults > faults:
                 return self._known()
             self._started += 1
             return await self._ask()
@@ -64,6 +65,7 @@ class InventoryWatch:
         self.picture = Inventory(containers=tuple(containers), seen_at=self._clock.now())
 
     def _note(self, fault: AgentError) -> None:
+        self._faults += 1
         if self.picture.fault_since is None:
             self._log.error("engine does not answer", reason=fault.detail)
         self.picture = msgspec.structs.replace(
@@ -71,6 +73,17 @@ class InventoryWatch:
             fault=fault.detail,
             fault_since=self.picture.fault_since or self._clock.now(),
         )
+
+    async def fresh(self) -> Inventory:
+        """The picture as the Engine tells it now; at once an error while it is known to be away.
+
+        Raises:
+            EngineUnavailable: the Engine does not answer, or did not when last asked.
+            EngineRefused: it answers with an error.
+        """
+        if self.picture.fault_since is not None:
+            return self._known()
+        return await self.refresh()
 
     async def require_engine(self) -> Inventory:
         """The picture at hand.

@@ -161,7 +161,7 @@ async def _answer(
 @get("/containers", responses=problems(401, 502, 503))
 async def containers(request: AnyRequest) -> list[ListedContainer]:
     """The running containers of the host, as the Engine tells it now."""
-    picture = await _agent(request).inventory.refresh()
+    picture = await _agent(request).inventory.fresh()
     return [
         ListedContainer(
             id=container.id,
