@@ -36,9 +36,9 @@ def unpack_tar(file: BinaryIO, writer: Writer) -> None:
         for info in archive:
             writer.entry()
             member = _member(info)
+            # Of what a folder claims to hold nothing is read, and leave for it would be left over.
             source.expect(0 if member.folder else info.size)
             writer.write(member, None if member.folder else archive.extractfile(info))
-            source.expect(0)
             # The library remembers every member, which nobody asks for here.
             archive.members.clear()  # type: ignore[attr-defined]  # typeshed lacks it
     source.finish()
