@@ -242,6 +242,7 @@ def _changes(
     recovery = Recovery(
         store=adapters.store,
         workspaces=adapters.workspaces,
+        compose=runtime.compose,
         inventory=inventory,
         operations=operations,
         undo=undo,

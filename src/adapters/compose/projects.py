@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.compose import process
+from adapters.compose import process, strays
 from domain.compose_model import ComposeModel, ComposeService
 from domain.errors import EngineUnavailable, StepFailed, StepTimedOut
 from domain.names import EnvironmentName
@@ -73,6 +73,11 @@ class DockerCompose:
         except StepFailed:
             return ""
         return finished.stdout.decode(errors="replace").strip().removeprefix("v")
+
+    async def end_strays(self) -> int:
+        """Ends the commands that an agent left running when it was killed; how many there were."""
+        # Every command has this variable, and nobody else's has this value.
+        return await strays.end(f"DOCKER_CONFIG={self._home}")
 
     async def resolve(self, project: Project) -> ComposeModel:
         """The project as Compose reads it."""

@@ -1,5 +1,6 @@
 """The runtime ports on docker-py."""
 
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,9 @@ from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineIn
 from domain.errors import EngineRefused
 
 _STATES = {state.value: state for state in ContainerState}
+
+# The Engine finishes what it was asked to create although whoever asked has hung up.
+_LATE_SECONDS = (0.3, 0.7, 1.5)
 
 # What docker-py gives is the Engine's JSON as it came.
 _Json = Mapping[str, Any]
@@ -116,18 +120,16 @@ class DockerProjectResources:
             await self._client.call("listing volumes", lambda api: _volumes(api, project))
         )
 
-    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
+    async def sweep(
+        self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
+    ) -> None:
         """Removes the project's containers, networks and volumes."""
         keep = frozenset(keep_volumes)
 
         def work(api: APIClient) -> None:
-            for row in _containers(api, project):
-                _remove_container(api, row["Id"])
-            for row in _networks(api, project):
-                _remove_network(api, row["Id"])
-            for name in _volumes(api, project):
-                if name not in keep:
-                    _remove_volume(api, name)
+            for pause in (0.0, *(_LATE_SECONDS if cut_off else ())):
+                time.sleep(pause)
+                _sweep(api, project, keep)
 
         await self._change(f"removing what is left of project {project}", work)
 
@@ -160,6 +162,16 @@ def _is_at_hand(api: APIClient, tag: str) -> bool:
 
 def _tags(row: _Json) -> tuple[str, ...]:
     return tuple(tag for tag in row.get("RepoTags") or [] if tag != "<none>:<none>")
+
+
+def _sweep(api: APIClient, project: str, keep_volumes: Collection[str]) -> None:
+    for row in _containers(api, project):
+        _remove_container(api, row["Id"])
+    for row in _networks(api, project):
+        _remove_network(api, row["Id"])
+    for name in _volumes(api, project):
+        if name not in keep_volumes:
+            _remove_volume(api, name)
 
 
 def _containers(api: APIClient, project: str) -> Sequence[_Json]:

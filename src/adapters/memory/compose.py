@@ -47,6 +47,10 @@ class MemoryCompose:
         """The twin's version."""
         return "memory"
 
+    async def end_strays(self) -> int:
+        """There are no commands to be left."""
+        return 0
+
     async def resolve(self, project: Project) -> ComposeModel:
         """The project as far as the twin reads it."""
         services = await self._services(project)

@@ -175,8 +175,14 @@ class MemoryProjectResources:
         await self._engine.answer()
         return sorted(name for name, owner in self._engine.volumes.items() if owner == project)
 
-    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
-        """Removes the project's containers, networks and volumes."""
+    async def sweep(
+        self,
+        project: str,
+        *,
+        keep_volumes: Collection[str] = (),
+        cut_off: bool = False,  # noqa: ARG002
+    ) -> None:
+        """Removes the project's containers, networks and volumes; nothing ever comes late here."""
         await self._engine.answer()
         for name in self._engine.of_project(project):
             self._engine.remove(name)

@@ -35,6 +35,13 @@ class Compose(Protocol):
         """Compose's version; empty where Compose is not installed."""
         ...
 
+    async def end_strays(self) -> int:
+        """Ends the commands that an agent left running when it was killed; how many there were.
+
+        For the start of the agent, before anything is run. May be repeated.
+        """
+        ...
+
     async def resolve(self, project: Project) -> ComposeModel:
         """The project as Compose reads it; nothing is built or started."""
         ...

@@ -48,11 +48,20 @@ class ProjectResources(Protocol):
         """Names of the project's named volumes, sorted."""
         ...
 
-    async def sweep(self, project: str, *, keep_volumes: Collection[str] = ()) -> None:
+    async def sweep(
+        self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
+    ) -> None:
         """Removes whatever is left of the project: containers, networks, volumes, running or not.
 
         Anonymous volumes go with their containers. May be repeated. Needs no Compose file, so it
         also clears what a damaged one left. Images stay.
+
+        Args:
+            project: the project.
+            keep_volumes: names of volumes that stay.
+            cut_off: Compose failed or was ended while it started the project. The Engine may still
+                be creating what it was asked for, so this takes some seconds to see that nothing
+                more comes.
         """
         ...
 

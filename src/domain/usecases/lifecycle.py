@@ -82,10 +82,14 @@ class Lifecycle:
             OperationKind.RESTART, name, work, seconds=self._restart_seconds
         )
 
-    async def delete(self, name: EnvironmentName) -> Ticket:
+    async def delete(self, name: EnvironmentName, *, cut_off: bool = False) -> Ticket:
         """Takes a removal, which displaces launches and restarts of the environment.
 
         A removal that is under way already is joined.
+
+        Args:
+            name: the environment.
+            cut_off: what it was doing was cut off, so the Engine may still be at it.
 
         Raises:
             EnvironmentNotFound: there is none, and none is being launched.
@@ -98,7 +102,7 @@ class Lifecycle:
             return under_way
 
         async def work(run: Run) -> None:
-            await self._delete(run, name)
+            await self._delete(run, name, cut_off=cut_off or under_way is not None)
 
         self._operations.displace(
             name,
@@ -161,7 +165,7 @@ class Lifecycle:
         if record is not None and record.state is not state:
             await self._environments.put(record.becoming(state, at=self._clock.now()))
 
-    async def _delete(self, run: Run, name: EnvironmentName) -> None:
+    async def _delete(self, run: Run, name: EnvironmentName, *, cut_off: bool) -> None:
         record = await self._environments.get(name)
         if record is None:
             raise EnvironmentNotFound(name)
@@ -171,9 +175,9 @@ class Lifecycle:
         )
         await run.step(Step.REMOVE)
         # Once begun, a removal is finished: half an environment is of no use to anybody.
-        await self.remove(name, run)
+        await self._remove(name, run, cut_off=cut_off)
 
-    async def remove(self, name: EnvironmentName, run: Run) -> None:
+    async def _remove(self, name: EnvironmentName, run: Run, *, cut_off: bool) -> None:
         """Takes an environment from the host: containers, networks, volumes, images, files, record.
 
         May be repeated.
@@ -182,7 +186,7 @@ class Lifecycle:
             AgentError: something stays; the record does too, so that it can be tried again.
         """
         await self._stop(name, run)
-        await self._resources.sweep(name)
+        await self._resources.sweep(name, cut_off=cut_off)
         await self._undo.forget_images(name, keep=Replacement())
         await self._clearing.run(lambda: self._workspaces.remove(name))
         await self._environments.remove(name)

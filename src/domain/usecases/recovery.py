@@ -10,6 +10,7 @@ from domain.errors import AgentError, EnvironmentNotFound, OperationInterrupted
 from domain.names import EnvironmentName
 from domain.operations import Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
+from domain.ports.compose import Compose
 from domain.ports.log import Log
 from domain.ports.store import Store
 from domain.ports.workspaces import Workspaces
@@ -29,6 +30,7 @@ class Recovery:
         *,
         store: Store,
         workspaces: Workspaces,
+        compose: Compose,
         inventory: InventoryWatch,
         operations: Operations,
         undo: Undo,
@@ -38,6 +40,7 @@ class Recovery:
     ) -> None:
         self._store = store
         self._workspaces = workspaces
+        self._compose = compose
         self._inventory = inventory
         self._operations = operations
         self._undo = undo
@@ -66,6 +69,8 @@ class Recovery:
 
     async def _once(self) -> None:
         picture = await self._inventory.refresh()
+        if strays := await self._compose.end_strays():
+            self._log.warning("commands of a killed agent ended", processes=strays)
         await self._workspaces.tidy()
         again = await self._mend()
         await self._discard_orphans()
@@ -150,7 +155,7 @@ class Recovery:
     async def _resume(self, kind: OperationKind, name: EnvironmentName) -> None:
         try:
             if kind is OperationKind.DELETE:
-                await self._lifecycle.delete(name)
+                await self._lifecycle.delete(name, cut_off=True)
             else:
                 await self._lifecycle.restart(name)
         except EnvironmentNotFound:

@@ -71,7 +71,7 @@ class Undo:
 
     async def _remove_all(self, operation: Operation) -> None:
         name = operation.environment
-        await self._resources.sweep(name)
+        await self._resources.sweep(name, cut_off=operation.step is Step.START)
         await self.forget_images(name, keep=Replacement())
         await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
 
@@ -81,7 +81,7 @@ class Undo:
         name = operation.environment
         untouched = operation.step in _BEFORE_REPLACING
         if not untouched:
-            await self._resources.sweep(name, keep_volumes=earlier.volumes)
+            await self._resources.sweep(name, keep_volumes=earlier.volumes, cut_off=True)
         await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
         for tag, image in earlier.image_tags.items():
             await self._resources.tag(image, tag)
