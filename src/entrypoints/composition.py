@@ -246,6 +246,7 @@ def _changes(
         inventory=inventory,
         operations=operations,
         undo=undo,
+        clearing=clearing,
         lifecycle=lifecycle,
         clock=clock,
         log=log,

@@ -112,6 +112,15 @@ async def test_recovery_waits_for_the_engine_and_then_does_its_work(world: World
         assert (await after.http.get("/ready")).status_code == 200
 
 
+async def test_files_that_cannot_be_removed_do_not_keep_the_agent_closed(world: World) -> None:
+    world.workspaces.stuck.add("gone-lab")
+
+    async with agent_on_twins(outside=world) as after:
+        assert (await after.http.get("/ready")).status_code == 200
+        assert after.engine.erased == ["/removed/gone-lab"]
+        assert after.log.named("old files not removed")
+
+
 class TestTakingOver:
     """A host on which another agent worked before."""
 

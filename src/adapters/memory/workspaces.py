@@ -129,8 +129,12 @@ class MemoryWorkspaces:
         self.standing.pop(name, None)
 
     async def tidy(self) -> None:
-        """Drops archives nobody waits for."""
+        """Drops archives nobody waits for; fails as ``remove`` does while anybody is stuck."""
         await anyio.lowlevel.checkpoint()
+        for name in sorted(self.stuck):
+            raise StorageFailed(
+                f"Files of {name} belong to other users.", blocked_by=f"/removed/{name}"
+            )
         self.bundles.archives.clear()
 
     async def read(self, project: Project, name: str) -> bytes | None:

@@ -13,15 +13,19 @@ class Clearing:
         self._resources = resources
 
     async def run(self, removal: Callable[[], Awaitable[None]]) -> None:
-        """Runs ``removal``, which may be repeated, and helps it once.
+        """Runs ``removal``, which may be repeated, and helps it once with each folder in its way.
 
         Raises:
             AgentError: it failed all the same.
         """
-        try:
-            await removal()
-        except StorageFailed as fault:
-            if fault.blocked_by is None:
-                raise
-            await self._resources.erase(fault.blocked_by)
-            await removal()
+        helped: set[str] = set()
+        while True:
+            try:
+                await removal()
+            except StorageFailed as fault:
+                if fault.blocked_by is None or fault.blocked_by in helped:
+                    raise
+                helped.add(fault.blocked_by)
+                await self._resources.erase(fault.blocked_by)
+            else:
+                return

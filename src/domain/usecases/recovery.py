@@ -4,9 +4,18 @@ Intents were written down before they were acted on, so what is not ended can be
 What runs is left alone.
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from domain.containers import Inventory
 from domain.environments import Environment, EnvironmentState, observed_state
-from domain.errors import AgentError, EnvironmentNotFound, OperationInterrupted
+from domain.errors import (
+    AgentError,
+    EngineRefused,
+    EnvironmentNotFound,
+    OperationInterrupted,
+    StorageFailed,
+)
 from domain.names import EnvironmentName
 from domain.operations import Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
@@ -14,6 +23,7 @@ from domain.ports.compose import Compose
 from domain.ports.log import Log
 from domain.ports.store import Store
 from domain.ports.workspaces import Workspaces
+from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.operations import Operations
@@ -34,6 +44,7 @@ class Recovery:
         inventory: InventoryWatch,
         operations: Operations,
         undo: Undo,
+        clearing: Clearing,
         lifecycle: Lifecycle,
         clock: Clock,
         log: Log,
@@ -44,6 +55,7 @@ class Recovery:
         self._inventory = inventory
         self._operations = operations
         self._undo = undo
+        self._clearing = clearing
         self._lifecycle = lifecycle
         self._clock = clock
         self._log = log
@@ -71,7 +83,7 @@ class Recovery:
         picture = await self._inventory.refresh()
         if strays := await self._compose.end_strays():
             self._log.warning("commands of a killed agent ended", processes=strays)
-        await self._workspaces.tidy()
+        await self._clear("old files not removed", self._workspaces.tidy)
         again = await self._mend()
         await self._discard_orphans()
         await self._take_over(picture)
@@ -109,7 +121,10 @@ class Recovery:
             if record.state is EnvironmentState.DEPLOYING:
                 await self._undo.deploy(operation, _INTERRUPTED, self._log_line)
             else:
-                await self._workspaces.commit(operation.id)
+                await self._clear(
+                    "earlier environment not cleared away",
+                    partial(self._workspaces.commit, operation.id),
+                )
 
     async def _close(self, operation: Operation) -> None:
         fault = OperationInterrupted(_INTERRUPTED)
@@ -124,7 +139,17 @@ class Recovery:
         """Clears what was staged or put aside by operations that are long over."""
         for operation in await self._workspaces.unfinished():
             self._log.warning("files of an old operation removed", operation=operation)
-            await self._workspaces.commit(operation)
+            await self._clear(
+                "files of an old operation not removed",
+                partial(self._workspaces.commit, operation),
+            )
+
+    async def _clear(self, otherwise: str, removal: Callable[[], Awaitable[None]]) -> None:
+        """Removes files if it can: what stays takes up room, but must not keep the agent closed."""
+        try:
+            await self._clearing.run(removal)
+        except (StorageFailed, EngineRefused) as fault:
+            self._log.error(otherwise, reason=fault.detail)
 
     async def _take_over(self, picture: Inventory) -> None:
         """Adopts what an earlier agent deployed: a folder, and its Compose project running."""
