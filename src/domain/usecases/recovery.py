@@ -104,9 +104,7 @@ class Recovery:
             )
             if operation.kind is OperationKind.DEPLOY:
                 await self._mend_deploy(operation)
-            elif (
-                operation.kind is OperationKind.DELETE or operation.state is OperationState.RUNNING
-            ):
+            elif _to_be_finished(operation):
                 again.append((operation.kind, operation.environment))
             await self._close(operation)
         for record in await self._store.environments.list():
