@@ -1,6 +1,5 @@
 """What every runtime does: the Docker Engine, and the in-memory one."""
 
-import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -256,15 +255,8 @@ class TestDocker:
         await client.aclose()
 
 
-# docker-py leaves the socket of a connection that failed to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestEngineAway:
     """An Engine that is not there, or takes calls and never answers."""
-
-    @pytest.fixture(autouse=True)
-    def _garbage_goes_with_the_test(self) -> Iterator[None]:
-        yield
-        gc.collect()
 
     async def test_an_engine_that_is_not_there_is_unavailable(self) -> None:
         containers = DockerContainers(EngineClient("unix:///nowhere/docker.sock"))

@@ -1,6 +1,7 @@
 """The connection to the Engine: threads, time limits, and docker-py's errors in our words."""
 
 import math
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -143,11 +144,23 @@ class EngineClient:
             await anyio.to_thread.run_sync(self._disconnect, seconds)
 
 
+def _knock(base_url: str, timeout_seconds: int) -> None:
+    """Raises OSError where nobody listens on the Engine's socket.
+
+    docker-py leaves the socket of a connection that failed to the garbage collector.
+    """
+    if base_url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(timeout_seconds)
+            door.connect(base_url.removeprefix("unix://"))
+
+
 def _connect(base_url: str, timeout_seconds: int) -> APIClient:
     """A client that speaks the Engine's version.
 
     docker-py finds the version out by itself, but leaves its connection open where that fails.
     """
+    _knock(base_url, timeout_seconds)
     oldest = docker.constants.MINIMUM_DOCKER_API_VERSION
     with closing(APIClient(base_url, version=oldest, timeout=timeout_seconds)) as probe:
         newest = probe.version(api_version=False)["ApiVersion"]
