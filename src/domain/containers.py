@@ -60,6 +60,55 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
         return self.state is ContainerState.EXITED and self.status.startswith("Exited (0)")
 
 
+class ContainerAction(StrEnum):
+    """What happened to a container, as far as the agent tells of it."""
+
+    CREATED = "create"
+    STARTED = "start"
+    DIED = "die"
+    STOPPED = "stop"
+    """Somebody asked the Engine to stop it; ``DIED`` came before."""
+    KILLED = "kill"
+    """A signal was sent to it, which need not end it."""
+    OUT_OF_MEMORY = "oom"
+    HEALTH = "health_status"
+    PAUSED = "pause"
+    UNPAUSED = "unpause"
+    RESTARTED = "restart"
+    REMOVED = "destroy"
+
+
+class ContainerEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a container."""
+
+    at: datetime
+    action: ContainerAction
+    container: str
+    """Its name."""
+    container_id: str
+    project: str | None = None
+    service: str | None = None
+    exit_code: int | None = None
+    """Of ``DIED``."""
+    signal: str | None = None
+    """Of ``KILLED``, as the Engine gives it: a number as text."""
+    health: str | None = None
+    """Of ``HEALTH``: ``healthy`` or ``unhealthy``."""
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line that a container printed."""
+
+    at: datetime | None
+    container: str
+    """Its name."""
+    service: str | None
+    stream: str
+    """``stdout``, ``stderr``, or ``agent`` for a remark of the agent's own."""
+    text: str
+    """Without its end; bytes that are no UTF-8 replaced, control characters made harmless."""
+
+
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """One image that was built for a Compose project."""
 

@@ -1,0 +1,52 @@
+"""What the Engine tells as it happens: the output of containers, and their events.
+
+Both are read inside an ``async with``; leaving it ends the stream and gives thread and socket back
+within a second, whoever waits in it. All may raise ``EngineUnavailable`` when the Engine does not
+answer or hangs up in the middle, and ``EngineRefused`` when it answers with an error.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from domain.containers import Container, ContainerEvent, LogLine
+
+
+class ContainerLogs(Protocol):
+    """The output of containers."""
+
+    def read(
+        self,
+        containers: Sequence[Container],
+        *,
+        tail: int | None = None,
+        since: datetime | None = None,
+        follow: bool = False,
+    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+        """The lines of several containers together.
+
+        What was printed before comes sorted by time; what is followed comes as it is printed, until
+        all the containers have ended. A container that has gone meanwhile is passed over. One who
+        reads slowly loses the oldest lines and is told so by a line of the stream ``agent``.
+
+        Args:
+            containers: whose.
+            tail: only so many of the last lines of each container.
+            since: only what was printed at this moment or later.
+            follow: go on with what is printed from now on.
+        """
+        ...
+
+
+class EngineEvents(Protocol):
+    """What happens to containers."""
+
+    def follow(
+        self, *, since: datetime | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[ContainerEvent]]:
+        """Events of all containers as they happen, those since a moment in the past first.
+
+        Goes on until it is left; raises ``EngineUnavailable`` when the Engine goes away.
+        """
+        ...
