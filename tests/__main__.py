@@ -23,7 +23,8 @@ def main() -> int:
         print(f"Tests with a Docker Engine were not run: {reason}.", flush=True)
         return code or int(engine.REQUIRED)
     print(f"Tests with the Docker Engine at {engine.SOCKET}:", flush=True)
-    return code or _pytest("-m", "engine", "-n", "2")
+    with engine.built_images_removed():
+        return code or _pytest("-m", "engine", "-n", "2")
 
 
 sys.exit(main())

@@ -1,10 +1,12 @@
 """Rules for bundles: what an archive may hold and what must lie where."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 import msgspec
 
 from domain.errors import BundleRefused
+from domain.names import BundleDigest
 
 COMPOSE_FILE_NAMES = (
     "compose.yaml",
@@ -33,6 +35,28 @@ MAX_PATH_PART_BYTES = 255
 MAX_PATH_DEPTH = 64
 
 _RATIO_APPLIES_FROM_BYTES = 16 * 1024 * 1024
+
+
+class BundleEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a bundle."""
+
+    path: str
+    size_bytes: int
+
+
+class BundleRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle that is kept to be deployed, once or many times."""
+
+    digest: BundleDigest
+    size_bytes: int
+    """Of the archive."""
+    unpacked_bytes: int
+    entries: int
+    services: tuple[str, ...]
+    """Names of the services in its Compose file, as far as that can be told without Compose."""
+    created_at: datetime
+    used_at: datetime
+    """When it was last uploaded, deployed or built."""
 
 
 class BundleLimits(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,11 @@
 """Admission: what the host still has room for, and why not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from domain.containers import Inventory
+from domain.environments import Environment
 from domain.errors import CapacityExceeded
 from domain.names import EnvironmentName
 
@@ -16,10 +17,55 @@ class CapacityLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Running containers on the whole host, as the heartbeat counts them."""
     max_cpu_percent: float = 80.0
     max_memory_percent: float = 80.0
+    max_committed_cpu_percent: float = 10_000.0
+    """How far the CPU limits of all containers together may go beyond the host's CPUs."""
+    max_committed_memory_percent: float = 1_000.0
+    """The same of their memory limits."""
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True):
+    """What an environment may use at most."""
+
+    containers: int
+    cpus: float = 0.0
+    memory_bytes: int = 0
+
+    def __add__(self, other: "Demand") -> "Demand":
+        """Both together."""
+        return Demand(
+            containers=self.containers + other.containers,
+            cpus=self.cpus + other.cpus,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+        )
+
+
+NOTHING = Demand(containers=0)
+
+
+def demand(environment: Environment) -> Demand:
+    """What an environment may use at most, as far as its record tells."""
+    return Demand(
+        containers=sum(service.replicas for service in environment.services),
+        cpus=environment.committed_cpus,
+        memory_bytes=environment.committed_memory_bytes,
+    )
+
+
+def promised(
+    environments: Iterable[Environment],
+    reserved: Mapping[EnvironmentName, Demand],
+    *,
+    without: EnvironmentName,
+) -> Demand:
+    """What all environments may use together, but one; stopped ones too, as they may start."""
+    found = {record.name: demand(record) for record in environments if record.deployed}
+    found.update(reserved)
+    found.pop(without, None)
+    return sum(found.values(), NOTHING)
 
 
 def committed_containers(
-    inventory: Inventory, reserved: Mapping[EnvironmentName, int], *, without: EnvironmentName
+    inventory: Inventory, reserved: Mapping[EnvironmentName, Demand], *, without: EnvironmentName
 ) -> int:
     """Containers that run or are about to, but those of one environment.
 
@@ -28,8 +74,8 @@ def committed_containers(
     running: dict[str | None, int] = {}
     for container in inventory.running:
         running[container.project] = running.get(container.project, 0) + 1
-    for name, count in reserved.items():
-        running[name] = max(running.get(name, 0), count)
+    for name, wanted in reserved.items():
+        running[name] = max(running.get(name, 0), wanted.containers)
     running.pop(without, None)
     return sum(running.values())
 
@@ -68,3 +114,38 @@ def admit(
             hint="Try again later, or launch on another host.",
             retry_after=30,
         )
+
+
+def admit_promises(
+    limits: CapacityLimits, *, promised: Demand, asked: Demand, cpus: int, memory_bytes: int
+) -> None:
+    """Lets a launch pass if all limits together stay within what the host may promise.
+
+    Args:
+        limits: how far that is.
+        promised: to others.
+        asked: by this launch.
+        cpus: that the host has.
+        memory_bytes: that the host has.
+
+    Raises:
+        CapacityExceeded: they would not.
+    """
+    total = promised + asked
+    shares = (
+        ("CPU", total.cpus / cpus, limits.max_committed_cpu_percent, "MAX_COMMITTED_CPU_PERCENT"),
+        (
+            "memory",
+            total.memory_bytes / memory_bytes,
+            limits.max_committed_memory_percent,
+            "MAX_COMMITTED_MEMORY_PERCENT",
+        ),
+    )
+    for kind, share, most, setting in shares:
+        if share * 100 > most:
+            raise CapacityExceeded(
+                f"With this launch, containers could use {share * 100:.0f} % of the host's {kind}, "
+                f"more than the {most:g} % that it may promise ({setting}).",
+                hint="Ask for lower limits, remove an environment, or launch on another host.",
+                retry_after=30,
+            )

@@ -1,5 +1,6 @@
 """What the Engine runs, as the agent sees it."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -10,6 +11,9 @@ PROJECT_LABEL = "com.docker.compose.project"
 """Compose marks with it what belongs to a project."""
 
 SERVICE_LABEL = "com.docker.compose.service"
+
+_HEALTH = re.compile(r"\((healthy|unhealthy|health: starting)\)")
+_EXIT_CODE = re.compile(r"Exited \((\d+)\)")
 
 
 class ContainerState(StrEnum):
@@ -25,6 +29,15 @@ class ContainerState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a container that the host serves."""
+
+    container_port: int
+    protocol: str
+    host_address: str
+    host_port: int
+
+
 class Container(msgspec.Struct, frozen=True, kw_only=True):
     """One container."""
 
@@ -37,6 +50,25 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     """The Engine's words for people, such as ``Up 3 minutes (healthy)``."""
     labels: Mapping[str, str] = {}
+    created_at: datetime | None = None
+    ports: tuple[PublishedPort, ...] = ()
+
+    @property
+    def service(self) -> str | None:
+        """The service that it belongs to."""
+        return self.labels.get(SERVICE_LABEL)
+
+    @property
+    def health(self) -> str | None:
+        """``healthy``, ``unhealthy`` or ``starting``; None where nobody checks."""
+        found = _HEALTH.search(self.status)
+        return found[1].removeprefix("health: ") if found else None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of one that has ended."""
+        found = _EXIT_CODE.match(self.status)
+        return int(found[1]) if found else None
 
     @property
     def project(self) -> str | None:

@@ -7,7 +7,8 @@ from enum import StrEnum
 import msgspec
 
 from domain.containers import Container
-from domain.names import EnvironmentName, OperationId
+from domain.limits import ContainerLimits, HeldLimits
+from domain.names import BundleDigest, EnvironmentName, OperationId
 
 
 class EnvironmentState(StrEnum):
@@ -34,6 +35,37 @@ TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
 """From each state, the states that may follow. What is gone has no record and so no state."""
 
 
+class Isolation(StrEnum):
+    """What an environment's containers reach."""
+
+    OPEN = "open"
+    """The internet; never other environments."""
+    INTERNAL = "internal"
+    """Each other, and nothing else."""
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Keeps an environment from expiry, clean-up and removal."""
+
+    owner: str
+    reason: str
+    until: datetime | None = None
+    """When it ends by itself."""
+
+    def stands(self, now: datetime) -> bool:
+        """Whether it has not ended."""
+        return self.until is None or now < self.until
+
+
+class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one service, whatever its containers do."""
+
+    name: str
+    image: str = ""
+    replicas: int = 1
+    limits: HeldLimits
+
+
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """One environment as the agent's records hold it."""
 
@@ -47,6 +79,27 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     """Deployed by an earlier agent and taken over."""
     reason: str = ""
     """Why it is failed or degraded, with the last lines of output."""
+    bundle: BundleDigest | None = None
+    """The kept bundle that it was deployed from; None where that was not kept."""
+    labels: Mapping[str, str] = {}
+    limits: ContainerLimits = ContainerLimits()
+    """As asked for; ``services`` tells what came of it."""
+    isolation: Isolation = Isolation.OPEN
+    expires_at: datetime | None = None
+    warned: bool = False
+    """Whether its coming end was told of."""
+    hold: Hold | None = None
+    services: tuple[ServiceRecord, ...] = ()
+    networks: Mapping[str, str] = {}
+    """The subnets that are its own: network → address range."""
+    images: Mapping[str, str] = {}
+    """The images that were built for it: service → tag."""
+    vpn: bool = False
+    """Whether it was given a VPN profile."""
+    modelled: bool = False
+    """Whether the resolved model that runs is kept; not so where an earlier agent deployed it."""
+    last_error: str = ""
+    """Why the last change failed that did; stays until one succeeds."""
 
     def becoming(
         self,
@@ -70,6 +123,20 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             operation=operation or self.operation,
             reason=reason,
         )
+
+    def held(self, now: datetime) -> bool:
+        """Whether somebody holds it."""
+        return self.hold is not None and self.hold.stands(now)
+
+    @property
+    def committed_cpus(self) -> float:
+        """How many CPUs its containers may use together."""
+        return sum(service.limits.cpus * service.replicas for service in self.services)
+
+    @property
+    def committed_memory_bytes(self) -> int:
+        """How much memory its containers may use together."""
+        return sum(service.limits.memory_bytes * service.replicas for service in self.services)
 
     @property
     def deployed(self) -> bool:

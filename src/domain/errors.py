@@ -8,10 +8,19 @@
     ├── RequestTooSlow           a body that does not come to its end in time
     ├── KeyRefused               no key, or not the right one
     ├── EnvironmentNotFound      no environment of that name
+    ├── EnvironmentExists        an environment of that name stands already
+    ├── EnvironmentHeld          somebody holds the environment
+    ├── BundleNotFound           no bundle of that digest
+    ├── BundleInUse              a bundle that a change under way needs
+    ├── DigestMismatch           a bundle that is not what its Content-Digest says
+    ├── OperationNotFound        no operation of that identifier
+    ├── KeyReused                an Idempotency-Key that came with another request before
     ├── NameTaken                a Compose project of that name runs that is somebody else's
     ├── OperationCancelled       a later request took this one's place
+    ├── OperationNotCancellable  an operation that has ended, or must come to its end
     ├── OperationInterrupted     the agent stopped while it ran
     ├── CapacityExceeded         the host has no room
+    ├── NetworkPoolExhausted     there are no more address ranges for networks
     ├── StepFailed               a step of a deploy failed, with what it printed
     ├── StepTimedOut             a step of a deploy took too long
     ├── EngineUnavailable        the Docker Engine does not answer
@@ -93,6 +102,88 @@ class EnvironmentNotFound(AgentError):
         super().__init__(f"There is no environment named {name!r} on this host.")
 
 
+class EnvironmentExists(AgentError):
+    """An environment of that name stands already, or is being deployed."""
+
+    code = "environment-exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"An environment named {name!r} is on this host already.",
+            hint=f"Take another name, or replace it with PUT /api/v1/environments/{name}.",
+        )
+
+
+class EnvironmentHeld(AgentError):
+    """Somebody holds the environment."""
+
+    code = "environment-held"
+
+    def __init__(self, name: str, owner: str, reason: str) -> None:
+        super().__init__(
+            f"Environment {name!r} is held by {owner}: {reason}.",
+            hint="Take the hold away first, or add ?force=true.",
+        )
+
+
+class BundleNotFound(AgentError):
+    """No bundle of that digest."""
+
+    code = "bundle-not-found"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"There is no bundle {digest!r} on this host.", hint="Upload it: POST /api/v1/bundles."
+        )
+
+
+class BundleInUse(AgentError):
+    """A bundle that a change under way needs."""
+
+    code = "bundle-in-use"
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(
+            f"Bundle {digest} is being deployed or built.", hint="Try again when that has ended."
+        )
+
+
+class DigestMismatch(AgentError):
+    """A bundle that is not what its Content-Digest says."""
+
+    code = "digest-mismatch"
+
+    def __init__(self, received: str) -> None:
+        super().__init__(
+            f"What was received has the digest {received}, which is not what Content-Digest says.",
+            hint="It was changed on its way, or the header belongs to another file: send it again.",
+        )
+
+
+class OperationNotFound(AgentError):
+    """No operation of that identifier."""
+
+    code = "operation-not-found"
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(
+            f"There is no operation {operation[:80]!r}.",
+            hint="Records of ended operations go after OPERATION_TTL.",
+        )
+
+
+class KeyReused(AgentError):
+    """An Idempotency-Key that came with another request before."""
+
+    code = "idempotency-key-reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key came with another request before.",
+            hint="Make a new key for each request that is not a repetition.",
+        )
+
+
 class NameTaken(AgentError):
     """A Compose project of that name runs that is none of the agent's."""
 
@@ -109,6 +200,15 @@ class OperationCancelled(AgentError):
     """A later request took this operation's place."""
 
     code = "operation-cancelled"
+
+
+class OperationNotCancellable(AgentError):
+    """An operation that has ended, or must come to its end."""
+
+    code = "operation-not-cancellable"
+
+    def __init__(self, operation: str, why: str) -> None:
+        super().__init__(f"Operation {operation} cannot be cancelled: {why}.")
 
 
 class OperationInterrupted(AgentError):
@@ -131,6 +231,20 @@ class CapacityExceeded(RetryLater):
     """The host has no room for what was asked."""
 
     code = "capacity-exceeded"
+
+
+class NetworkPoolExhausted(RetryLater):
+    """There are no more address ranges for networks."""
+
+    code = "network-pool-exhausted"
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(
+            f"The host's address pool {pool} (NETWORK_POOL) has no range left for the networks of "
+            "this environment.",
+            hint="Remove an environment, set a larger pool, or deploy on another host.",
+            retry_after=30,
+        )
 
 
 class EngineUnavailable(RetryLater):

@@ -3,7 +3,7 @@
 import re
 from typing import NewType
 
-from domain.errors import InvalidName
+from domain.errors import BundleNotFound, InvalidName
 
 EnvironmentName = NewType("EnvironmentName", str)
 """The name of an environment, which is also that of its Compose project and its folder."""
@@ -11,10 +11,28 @@ EnvironmentName = NewType("EnvironmentName", str)
 OperationId = NewType("OperationId", str)
 """The identifier of an operation."""
 
+BundleDigest = NewType("BundleDigest", str)
+"""What a bundle is known by: ``sha256:`` and the digest of its archive in hexadecimal digits."""
+
 MAX_NAME_LENGTH = 63
 
 # What Compose accepts as a project name.
 _PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*", re.ASCII)
+
+
+_SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})", re.ASCII)
+
+
+def bundle_digest(text: str) -> BundleDigest:
+    """The digest that ``text`` spells, with or without ``sha256:`` before it.
+
+    Raises:
+        BundleNotFound: it spells none, so that there can be no such bundle.
+    """
+    found = _SHA256.fullmatch(text)
+    if found is None:
+        raise BundleNotFound(text[:80])
+    return BundleDigest(f"sha256:{found[1]}")
 
 
 def environment_name(text: str) -> EnvironmentName:
@@ -32,3 +50,9 @@ def environment_name(text: str) -> EnvironmentName:
             "Use 1 to 63 lower-case letters, digits, '-' and '_', beginning with a letter or digit."
         ),
     )
+
+
+def generated_name(identifier: str) -> EnvironmentName:
+    """A name made of an identifier that nothing else has."""
+    text = re.sub(r"[^a-z0-9]", "", identifier.lower(), flags=re.ASCII)
+    return environment_name(f"env-{text[-16:]}")

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from domain.names import EnvironmentName, OperationId
+from domain.environments import Environment
+from domain.names import BundleDigest, EnvironmentName, OperationId
 
 OUTPUT_TAIL_LINES = 40
 """How many of the last lines of output an operation keeps."""
@@ -19,8 +20,17 @@ class OperationKind(StrEnum):
     """What an operation does."""
 
     DEPLOY = "deploy"
+    START = "start"
+    STOP = "stop"
     RESTART = "restart"
+    """The same containers, ended and started again."""
+    REBUILD = "rebuild"
+    """Images built anew and containers made anew; volumes stay."""
+    RESET = "reset"
+    """Containers and volumes made anew from the images at hand."""
     DELETE = "delete"
+    BUILD = "build"
+    """Of a bundle's images, ahead of its deploys."""
 
 
 class OperationState(StrEnum):
@@ -47,7 +57,43 @@ class Step(StrEnum):
     BUILD = "build"
     REPLACE = "replace"
     START = "start"
+    STOP = "stop"
     REMOVE = "remove"
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asked for an operation, and how a repetition of the request is known."""
+
+    by: str
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    """Of the request, so that the key cannot stand for another one."""
+
+
+BY_MANAGER = Asked(by="manager")
+"""Asked for by the manager's own calls."""
+
+BY_AGENT = Asked(by="agent")
+"""The agent's own doing."""
+
+
+class EventKind(StrEnum):
+    """What an operation's event tells of."""
+
+    STATE = "state"
+    STEP = "step"
+    OUTPUT = "output"
+
+
+class OperationEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened in an operation."""
+
+    id: int
+    """Counts up from 1 in each operation."""
+    at: datetime
+    kind: EventKind
+    text: str
+    """The state, the step, or one line of output."""
 
 
 class Replacement(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +103,8 @@ class Replacement(msgspec.Struct, frozen=True, kw_only=True):
     """The earlier images: tag → image identifier."""
     volumes: tuple[str, ...] = ()
     """The volumes that stood before and outlive the deploy, whatever comes of it."""
+    record: Environment | None = None
+    """What was known of it."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +112,12 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     id: OperationId
     kind: OperationKind
-    environment: EnvironmentName
+    environment: EnvironmentName | None = None
+    """Whom it changes; None for what is done to a bundle."""
+    bundle: BundleDigest | None = None
     state: OperationState
     requested_at: datetime
+    asked: Asked = BY_MANAGER
     started_at: datetime | None = None
     ended_at: datetime | None = None
     step: Step | None = None
@@ -74,12 +125,30 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Set when a deploy found an earlier environment of the name."""
     pulls: tuple[str, ...] = ()
     """Images that a deploy needs and the host did not have; they go if it fails."""
+    builds: tuple[str, ...] = ()
+    """Tags of images that it is about to build; they go if it fails."""
     error: str = ""
     """The code of the failure."""
     reason: str = ""
     """Why it failed, for people."""
     output: tuple[str, ...] = ()
     """The last lines of output."""
+
+    @property
+    def subject(self) -> str:
+        """What it changes; operations of one subject run one after another."""
+        return self.environment or f"bundle {self.bundle}"
+
+    @property
+    def target(self) -> EnvironmentName:
+        """The environment that it changes.
+
+        Raises:
+            ValueError: it changes none.
+        """
+        if self.environment is None:
+            raise ValueError(f"Operation {self.id} is not of an environment.")
+        return self.environment
 
     def interrupted(self, *, at: datetime, error: str, reason: str) -> "Operation":
         """The same operation as one that ended with the agent."""

@@ -5,16 +5,26 @@ from typing import Protocol
 
 from domain.ports.clock import Clock
 from domain.ports.log import Log
+from domain.ports.store import Environments
+from domain.ports.streams import ContainerLogs, EngineEvents
 from domain.ports.workspaces import Bundles
+from domain.usecases.addresses import Addresses
 from domain.usecases.authentication import Authentication
+from domain.usecases.builds import Builds
+from domain.usecases.chronicle import Chronicle
 from domain.usecases.deploy import Deploy
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.host import HostWatch
+from domain.usecases.housekeeping import Housekeeping
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
+from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.operations import Operations
+from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
+from domain.usecases.space import Space
 from entrypoints.settings import Settings
 
 
@@ -42,8 +52,19 @@ class Agent:
     host: HostWatch
     inventory: InventoryWatch
     operations: Operations
+    environments: Environments
     deploy: Deploy
     lifecycle: Lifecycle
+    library: Library
+    lifetimes: Lifetimes
+    chronicle: Chronicle
+    builds: Builds
+    addresses: Addresses
+    space: Space
+    housekeeping: Housekeeping
+    protection: Protection
+    logs: ContainerLogs
+    events: EngineEvents
     recovery: Recovery
     heartbeat: Heartbeat
     health: Health

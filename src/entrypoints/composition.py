@@ -14,42 +14,66 @@ import anyio
 
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
-from adapters.docker.runtime import DockerContainers, DockerEngine, DockerProjectResources
+from adapters.docker.contexts import DiskContexts
+from adapters.docker.events import DockerEvents
+from adapters.docker.logs import DockerLogs
+from adapters.docker.runtime import (
+    DockerContainers,
+    DockerEngine,
+    DockerNetworks,
+    DockerProjectResources,
+)
 from adapters.httpx_manager import HttpxManager
+from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngine,
     MemoryEngineInfo,
+    MemoryNetworks,
     MemoryProjectResources,
 )
+from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
-from adapters.sqlite_store import SqliteStore
+from adapters.sqlite.store import SqliteStore
 from adapters.stdlib_log import StdlibLog, configure_logging
 from adapters.system_clock import SystemClock
 from adapters.workspaces.files import DiskWorkspaces
 from domain.bundles import BundleLimits
 from domain.capacity import CapacityLimits
+from domain.limits import HeldLimits, LimitRules
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
+from domain.ports.contexts import BuildContexts
+from domain.ports.firewall import Firewall
 from domain.ports.log import Log
 from domain.ports.manager import Manager
 from domain.ports.metrics import HostMetrics
-from domain.ports.runtime import Containers, Engine, ProjectResources
+from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from domain.ports.store import Store
+from domain.ports.streams import ContainerLogs, EngineEvents
 from domain.ports.workspaces import Bundles, Workspaces
+from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
 from domain.usecases.authentication import Authentication
+from domain.usecases.builds import Builds
+from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.deploy import Deploy
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat, WithoutEngine
 from domain.usecases.host import HostWatch
+from domain.usecases.housekeeping import Housekeeping, HousekeepingRules
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
+from domain.usecases.lifetimes import LifetimeRules, Lifetimes
 from domain.usecases.operations import Operations
+from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
+from domain.usecases.space import Space
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
@@ -63,12 +87,16 @@ HEARTBEAT_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """The four ports that ``RUNTIME`` chooses."""
+    """The ports that ``RUNTIME`` chooses."""
 
     containers: Containers
     engine: Engine
+    networks: Networks
     resources: ProjectResources
     compose: Compose
+    logs: ContainerLogs
+    events: EngineEvents
+    firewall: Firewall | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +109,7 @@ class Adapters:
     store: Store
     bundles: Bundles
     workspaces: Workspaces
+    contexts: BuildContexts
     clock: Clock
     log: Log
 
@@ -112,18 +141,21 @@ async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     workspaces = DiskWorkspaces(Path(settings.workspace_dir), bundle_limits(settings))
     await workspaces.prepare()
     return Adapters(
-        runtime=await _runtime(settings, state, clock, stack),
+        runtime=await _runtime(settings, state, clock, log, stack),
         metrics=PsutilMetrics(clock),
         manager=await _manager(settings, stack),
         store=store,
         bundles=workspaces.bundles,
         workspaces=workspaces,
+        contexts=DiskContexts(),
         clock=clock,
         log=log,
     )
 
 
-async def _runtime(settings: Settings, state: Path, clock: Clock, stack: AsyncExitStack) -> Runtime:
+async def _runtime(
+    settings: Settings, state: Path, clock: Clock, log: Log, stack: AsyncExitStack
+) -> Runtime:
     if settings.runtime == "memory":
         return memory_runtime(MemoryEngine(), clock)
     home = state / "compose"
@@ -133,6 +165,7 @@ async def _runtime(settings: Settings, state: Path, clock: Clock, stack: AsyncEx
     return Runtime(
         containers=DockerContainers(client),
         engine=DockerEngine(client),
+        networks=DockerNetworks(client),
         resources=DockerProjectResources(client, agent_image=settings.agent_image or None),
         compose=DockerCompose(
             settings.docker_socket,
@@ -141,6 +174,9 @@ async def _runtime(settings: Settings, state: Path, clock: Clock, stack: AsyncEx
                 build_seconds=settings.build_timeout, grace_seconds=settings.stop_grace
             ),
         ),
+        logs=DockerLogs(settings.docker_socket, client),
+        events=DockerEvents(settings.docker_socket),
+        firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
     )
 
 
@@ -149,8 +185,12 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
     return Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
+        networks=MemoryNetworks(engine),
         resources=MemoryProjectResources(engine),
         compose=MemoryCompose(engine, clock, _read_project_file),
+        logs=MemoryLogs(engine),
+        events=MemoryEvents(engine),
+        firewall=MemoryFirewall(),
     )
 
 
@@ -188,70 +228,148 @@ class _Changes:
     """The use cases that change environments."""
 
     operations: Operations
+    builds: Builds
+    space: Space
+    addresses: Addresses
     deploy: Deploy
     lifecycle: Lifecycle
+    library: Library
+    housekeeping: Housekeeping
     recovery: Recovery
 
 
 def _changes(
     settings: Settings, adapters: Adapters, inventory: InventoryWatch, host: HostWatch
 ) -> _Changes:
-    runtime, clock, log = adapters.runtime, adapters.clock, adapters.log
-    environments = adapters.store.environments
-    operations = Operations(adapters.store.operations, clock, log)
+    runtime, clock, log, store = adapters.runtime, adapters.clock, adapters.log, adapters.store
+    operations = Operations(store.operations, clock, log)
     clearing = Clearing(runtime.resources)
+    addresses = Addresses(store.environments, runtime.networks, settings.network_pool)
+    builds = Builds(
+        contexts=adapters.contexts,
+        compose=runtime.compose,
+        resources=runtime.resources,
+        workspaces=adapters.workspaces,
+        environments=store.environments,
+        images=store.images,
+        clock=clock,
+        log=log,
+        at_once=settings.max_builds,
+    )
+    housekeeping = Housekeeping(
+        store=store,
+        engine=runtime.engine,
+        builds=builds,
+        clock=clock,
+        log=log,
+        rules=HousekeepingRules(
+            operation_seconds=settings.operation_ttl,
+            bundle_seconds=settings.bundle_ttl,
+            image_seconds=settings.image_ttl,
+        ),
+    )
+    space = Space(host, housekeeping.reclaim, log, min_free_percent=settings.min_free_percent)
     undo = Undo(
-        environments=environments,
+        environments=store.environments,
         workspaces=adapters.workspaces,
         compose=runtime.compose,
         resources=runtime.resources,
         clearing=clearing,
+        builds=builds,
         clock=clock,
         log=log,
     )
     deploy = Deploy(
-        environments=environments,
+        environments=store.environments,
         bundles=adapters.bundles,
         workspaces=adapters.workspaces,
         compose=runtime.compose,
         resources=runtime.resources,
         operations=operations,
         inventory=inventory,
-        admission=Admission(_capacity(settings), inventory, host),
+        admission=Admission(_capacity(settings), store.environments, inventory, host),
+        addresses=addresses,
+        builds=builds,
+        space=space,
         undo=undo,
         clearing=clearing,
         clock=clock,
         log=log,
+        limits=limit_rules(settings),
         seconds=settings.deploy_timeout,
-        builds=settings.max_builds,
+        starts=settings.max_starts,
     )
     lifecycle = Lifecycle(
-        environments=environments,
+        environments=store.environments,
         workspaces=adapters.workspaces,
         compose=runtime.compose,
         resources=runtime.resources,
         operations=operations,
         inventory=inventory,
+        builds=builds,
+        legacy_builds=settings.max_builds,
         undo=undo,
         clearing=clearing,
         clock=clock,
         log=log,
-        restart_seconds=settings.deploy_timeout,
-        builds=settings.max_builds,
+        change_seconds=settings.deploy_timeout,
+    )
+    library = Library(
+        records=store.bundles,
+        environments=store.environments,
+        bundles=adapters.bundles,
+        workspaces=adapters.workspaces,
+        compose=runtime.compose,
+        builds=builds,
+        operations=operations,
+        inventory=inventory,
+        space=space,
+        clock=clock,
+        log=log,
+        build_seconds=settings.deploy_timeout,
     )
     recovery = Recovery(
-        store=adapters.store,
+        store=store,
         workspaces=adapters.workspaces,
         compose=runtime.compose,
         inventory=inventory,
         operations=operations,
         undo=undo,
+        builds=builds,
         clearing=clearing,
         lifecycle=lifecycle,
         clock=clock,
         log=log,
     )
-    return _Changes(operations=operations, deploy=deploy, lifecycle=lifecycle, recovery=recovery)
+    return _Changes(
+        operations=operations,
+        builds=builds,
+        space=space,
+        addresses=addresses,
+        deploy=deploy,
+        lifecycle=lifecycle,
+        library=library,
+        housekeeping=housekeeping,
+        recovery=recovery,
+    )
+
+
+def limit_rules(settings: Settings) -> LimitRules:
+    """The limits of single containers."""
+    return LimitRules(
+        defaults=HeldLimits(
+            cpus=settings.container_cpus,
+            memory_bytes=settings.container_memory,
+            pids=settings.container_pids,
+            log_bytes=settings.container_log,
+        ),
+        most=HeldLimits(
+            cpus=settings.max_container_cpus,
+            memory_bytes=settings.max_container_memory,
+            pids=settings.max_container_pids,
+            log_bytes=settings.max_container_log,
+        ),
+    )
 
 
 def _capacity(settings: Settings) -> CapacityLimits:
@@ -259,6 +377,8 @@ def _capacity(settings: Settings) -> CapacityLimits:
         max_containers=settings.max_containers,
         max_cpu_percent=settings.max_cpu_percent,
         max_memory_percent=settings.max_memory_percent,
+        max_committed_cpu_percent=settings.max_committed_cpu_percent,
+        max_committed_memory_percent=settings.max_committed_memory_percent,
     )
 
 
@@ -268,6 +388,26 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log)
     host = HostWatch(adapters.metrics, clock, _paths(settings))
     changes = _changes(settings, adapters, inventory, host)
+    chronicle = Chronicle(
+        environments=adapters.store.environments,
+        timeline=adapters.store.timeline,
+        operations=changes.operations,
+        clock=clock,
+        log=log,
+    )
+    lifetimes = Lifetimes(
+        environments=adapters.store.environments,
+        lifecycle=changes.lifecycle,
+        operations=changes.operations,
+        chronicle=chronicle,
+        clock=clock,
+        log=log,
+        rules=LifetimeRules(
+            default_seconds=settings.default_ttl,
+            max_seconds=settings.max_ttl,
+            warning_seconds=settings.expiry_warning,
+        ),
+    )
     heartbeat = Heartbeat(
         manager=adapters.manager,
         host=host,
@@ -302,8 +442,19 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         host=host,
         inventory=inventory,
         operations=changes.operations,
+        environments=adapters.store.environments,
         deploy=changes.deploy,
         lifecycle=changes.lifecycle,
+        library=changes.library,
+        lifetimes=lifetimes,
+        chronicle=chronicle,
+        builds=changes.builds,
+        addresses=changes.addresses,
+        space=changes.space,
+        housekeeping=changes.housekeeping,
+        protection=Protection(runtime.firewall, str(settings.network_pool), log),
+        logs=runtime.logs,
+        events=runtime.events,
         recovery=changes.recovery,
         heartbeat=heartbeat,
         health=health,

@@ -119,6 +119,19 @@ class _AgentCollector(Collector):
         yield _gauge(
             "host_agent_operations", "Operations that are queued or run.", health.operations
         )
+        ended = CounterMetricFamily(
+            "host_agent_operations_ended",
+            "Operations that have ended.",
+            labels=["kind", "state"],
+        )
+        for (kind, state), count in sorted(self._agent.operations.ended.items()):
+            ended.add_metric([kind.value, state.value], count)
+        yield ended
+        yield _gauge(
+            "host_agent_firewall_active",
+            "Whether environments are kept from the host's own services.",
+            self._agent.protection.state.active,
+        )
 
     def _containers(self) -> Iterator[Metric]:
         picture = self._agent.inventory.picture

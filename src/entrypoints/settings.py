@@ -7,10 +7,14 @@ it by tests.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+
+from domain.errors import RequestUnreadable
+from domain.quantities import byte_size, seconds
 
 MIB = 1024 * 1024
 
@@ -43,6 +47,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_bundle_entries: int
     max_bundle_ratio: int
     max_builds: int
+    max_starts: int
+    network_pool: IPv4Network
+    firewall: str
+    container_cpus: float
+    container_memory: int
+    container_pids: int
+    container_log: int
+    max_container_cpus: float
+    max_container_memory: int
+    max_container_pids: int
+    max_container_log: int
+    max_committed_cpu_percent: float
+    max_committed_memory_percent: float
+    min_free_percent: float
+    default_ttl: float
+    max_ttl: float
+    expiry_warning: float
+    bundle_ttl: float
+    image_ttl: float
+    operation_ttl: float
     deploy_timeout: float
     build_timeout: float
     stop_grace: int
@@ -150,6 +174,38 @@ def _absolute(value: str) -> str:
     return "/" + value.strip("/")
 
 
+def _size(least: int) -> Parse:
+    def parse(value: str) -> int:
+        try:
+            size = byte_size(value)
+        except RequestUnreadable as fault:
+            raise ValueError(f"must be a size such as 512m or 1g, not {value!r}") from fault
+        if size < least:
+            raise ValueError(f"must be at least {least} bytes, not {value}")
+        return size
+
+    return parse
+
+
+def _duration(value: str) -> float:
+    if value in {"0", "0s"}:
+        return 0.0
+    try:
+        return seconds(value)
+    except RequestUnreadable as fault:
+        raise ValueError(f"must be a duration such as 90, 15m, 2h or 7d, not {value!r}") from fault
+
+
+def _network_pool(value: str) -> IPv4Network:
+    try:
+        pool = IPv4Network(value)
+    except ValueError:
+        raise ValueError(f"must be a range such as 10.213.0.0/16, not {value!r}") from None
+    if not 8 <= pool.prefixlen <= 24:
+        raise ValueError("must be a range from /8 to /24")
+    return pool
+
+
 def _identifier(value: str) -> str:
     # The manager wants a UUID and says so itself; deployments that pass a node's name still start.
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,128}", value, re.ASCII) or value in {".", ".."}:
@@ -252,11 +308,11 @@ SETTINGS: tuple[Setting, ...] = (
         "Largest request that is read.",
     ),
     Setting(
-        "MAX_BUNDLE_BYTES", str(256 * MIB), _integer(1024, 1 << 40), "Largest archive of a bundle."
+        "MAX_BUNDLE_BYTES", str(1024 * MIB), _integer(1024, 1 << 40), "Largest archive of a bundle."
     ),
     Setting(
         "MAX_UNPACKED_BYTES",
-        str(1024 * MIB),
+        str(2048 * MIB),
         _integer(1024, 1 << 40),
         "Most that a bundle may hold when unpacked.",
     ),
@@ -268,6 +324,74 @@ SETTINGS: tuple[Setting, ...] = (
         "Most that a bundle may grow by unpacking; looked at beyond 16 MiB.",
     ),
     Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
+    Setting("MAX_STARTS", "8", _integer(1, 256), "How many launches start containers at once."),
+    Setting(
+        "NETWORK_POOL",
+        "10.213.0.0/16",
+        _network_pool,
+        "Addresses of environments' networks; nothing else on the host or in its reach may have "
+        "them.",
+    ),
+    Setting(
+        "FIREWALL",
+        "auto",
+        _one_of("auto", "off"),
+        "`auto` keeps environments from the host's services and from each other's published ports "
+        "where the agent may set rules; `off` leaves the packet filter alone.",
+    ),
+    Setting(
+        "CONTAINER_CPUS",
+        "1",
+        _number(0.01, 1024),
+        "CPUs that a container may use where neither request nor bundle says.",
+    ),
+    Setting("CONTAINER_MEMORY", "1g", _size(6 * MIB), "Memory, swap included, in the same case."),
+    Setting("CONTAINER_PIDS", "512", _integer(1, 1 << 22), "Processes in the same case."),
+    Setting("CONTAINER_LOG", "20m", _size(4096), "Output that is kept, in the same case."),
+    Setting("MAX_CONTAINER_CPUS", "4", _number(0.01, 1024), "Most CPUs that may be asked for."),
+    Setting("MAX_CONTAINER_MEMORY", "8g", _size(6 * MIB), "Most memory that may be asked for."),
+    Setting(
+        "MAX_CONTAINER_PIDS", "4096", _integer(1, 1 << 22), "Most processes that may be asked for."
+    ),
+    Setting("MAX_CONTAINER_LOG", "100m", _size(4096), "Most output that may be asked to be kept."),
+    Setting(
+        "MAX_COMMITTED_CPU_PERCENT",
+        "10000",
+        _number(1, 1_000_000),
+        "How far the CPU limits of all containers together may go, in percent of the host's CPUs.",
+    ),
+    Setting(
+        "MAX_COMMITTED_MEMORY_PERCENT",
+        "1000",
+        _number(1, 1_000_000),
+        "The same of memory limits, in percent of the host's memory.",
+    ),
+    Setting(
+        "MIN_FREE_PERCENT",
+        "5",
+        _number(0, 90),
+        "Free space on each disk below which unused images go and launches are refused.",
+    ),
+    Setting(
+        "DEFAULT_TTL",
+        "0",
+        _duration,
+        "Life of environments that `/api/v1` makes and the request says nothing; 0 for ever.",
+    ),
+    Setting(
+        "MAX_TTL",
+        "0",
+        _duration,
+        "Longest life of an environment made through `/api/v1`, extensions included; 0 for any.",
+    ),
+    Setting(
+        "EXPIRY_WARNING", "5m", _duration, "How long before its end an environment is warned of it."
+    ),
+    Setting("BUNDLE_TTL", "7d", _duration, "How long an unused bundle is kept."),
+    Setting("IMAGE_TTL", "7d", _duration, "How long an unused image is kept."),
+    Setting(
+        "OPERATION_TTL", "7d", _duration, "How long records of operations and timelines are kept."
+    ),
     Setting(
         "DEPLOY_TIMEOUT",
         "570",
@@ -322,6 +446,11 @@ def _together(values: Mapping[str, Any]) -> list[str]:
         ]
     if any(ord(character) < 33 or ord(character) > 126 for character in values["server_key"]):
         faults.append("SERVER_KEY must be plain text without spaces, as the manager gave it.")
+    faults += [
+        f"{name.upper()} must not be more than MAX_{name.upper()}."
+        for name in ("container_cpus", "container_memory", "container_pids", "container_log")
+        if name in values and values[name] > values.get(f"max_{name}", values[name])
+    ]
     if values.get("workspace_dir") and values.get("workspace_dir") == values.get("state_dir"):
         faults.append("STATE_DIR must be another folder than WORKSPACE_DIR.")
     return faults

@@ -1,6 +1,7 @@
 """What runs for the agent's life: sampler, inventory, heartbeat, recovery."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -17,6 +18,20 @@ INVENTORY_SECONDS = 5.0
 STORE_SECONDS = 15.0
 """Pause between two looks at the records."""
 
+LIFETIME_SECONDS = 2.0
+"""Pause between two looks at which environments have expired."""
+
+CLEANING_SECONDS = 30.0
+"""Pause between two looks at what nobody uses any more."""
+
+FIREWALL_SECONDS = 30.0
+"""Pause between two looks at the packet filter."""
+
+_EVENTS_PAUSE_SECONDS = 3.0
+
+_A_MOMENT = timedelta(microseconds=1)
+"""So that an event that was seen does not come again."""
+
 _FIRST_SAMPLES_SECONDS = 0.25
 _FIRST_PICTURE_SECONDS = 3.0
 
@@ -30,6 +45,10 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(_every, agent, STORE_SECONDS, agent.health.observe_store)
         group.start_soon(agent.recovery.run)
         group.start_soon(_heartbeat, agent)
+        group.start_soon(_watch_containers, agent)
+        group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
+        group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
+        group.start_soon(_every, agent, FIREWALL_SECONDS, agent.protection.tick)
 
 
 async def _watch_host(agent: Agent) -> None:
@@ -45,6 +64,34 @@ async def _look_at_engine(agent: Agent) -> None:
     info = agent.inventory.engine_info
     if info is not None and info.root_dir:
         agent.host.paths["docker"] = info.root_dir
+
+
+async def _if_open(agent: Agent, work: Callable[[Agent], Awaitable[None]]) -> None:
+    """Leaves things alone while the agent puts them in order, or ends."""
+    if agent.operations.accepting:
+        await work(agent)
+
+
+async def _lifetimes(agent: Agent) -> None:
+    await agent.lifetimes.tick()
+
+
+async def _clean(agent: Agent) -> None:
+    await agent.housekeeping.tick(agent.library, agent.space)
+
+
+async def _watch_containers(agent: Agent) -> None:
+    """Writes down what happens to containers; after a gap, what happened in it too."""
+    since = agent.clock.now()
+    while True:
+        try:
+            async with agent.events.follow(since=since) as events:
+                async for event in events:
+                    await agent.chronicle.happened(event)
+                    since = event.at + _A_MOMENT
+        except AgentError as fault:
+            agent.log.debug("events of the engine end", reason=fault.detail)
+        await agent.clock.sleep(_EVENTS_PAUSE_SECONDS)
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

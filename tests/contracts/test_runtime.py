@@ -1,23 +1,34 @@
 """What every runtime does: the Docker Engine, and the in-memory one."""
 
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import anyio
+import anyio.abc
 import pytest
+from docker.types import IPAMConfig, IPAMPool
 
 from adapters.docker.client import EngineClient
-from adapters.docker.runtime import DockerContainers, DockerEngine, DockerProjectResources
+from adapters.docker.runtime import (
+    DockerContainers,
+    DockerEngine,
+    DockerNetworks,
+    DockerProjectResources,
+)
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngine,
     MemoryEngineInfo,
+    MemoryNetworks,
     MemoryProjectResources,
 )
-from domain.containers import PROJECT_LABEL, Container, ContainerState
-from domain.errors import EngineUnavailable
-from domain.ports.runtime import Containers, Engine, ProjectResources
+from domain.containers import PROJECT_LABEL, Container, ContainerState, PublishedPort
+from domain.errors import EngineRefused, EngineUnavailable
+from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from tests.support import engine
 
 pytestmark = pytest.mark.anyio
@@ -27,9 +38,14 @@ class World:
     """One runtime, and ways to put things into it from outside."""
 
     def __init__(
-        self, containers: Containers, runtime: Engine, resources: ProjectResources
+        self,
+        containers: Containers,
+        networks: Networks,
+        runtime: Engine,
+        resources: ProjectResources,
     ) -> None:
         self.containers = containers
+        self.networks = networks
         self.engine = runtime
         self.resources = resources
         self.project = f"t-{uuid4().hex[:12]}"
@@ -46,6 +62,10 @@ class World:
         """Makes an image of the project and gives its identifier."""
         raise NotImplementedError
 
+    async def make_network(self, name: str, subnet: str) -> None:
+        """Makes a network of the project with an address range."""
+        raise NotImplementedError
+
     async def of_project(self) -> Sequence[Container]:
         """The project's containers."""
         return [c for c in await self.containers.list() if c.project == self.project]
@@ -56,6 +76,7 @@ class MemoryWorld(World):
         self.state = MemoryEngine()
         super().__init__(
             MemoryContainers(self.state),
+            MemoryNetworks(self.state),
             MemoryEngineInfo(self.state),
             MemoryProjectResources(self.state),
         )
@@ -72,12 +93,19 @@ class MemoryWorld(World):
         self.state.tags[f"{tag}:latest"] = image
         return image
 
+    async def make_network(self, name: str, subnet: str) -> None:
+        self.state.networks[name] = self.project
+        self.state.subnets[name] = subnet
+
 
 class DockerWorld(World):
     def __init__(self, host: engine.Host, client: EngineClient) -> None:
         self.host = host
         super().__init__(
-            DockerContainers(client), DockerEngine(client), DockerProjectResources(client)
+            DockerContainers(client),
+            DockerNetworks(client),
+            DockerEngine(client),
+            DockerProjectResources(client),
         )
         host.projects.append(self.project)
         self.labels = {PROJECT_LABEL: self.project}
@@ -104,6 +132,12 @@ class DockerWorld(World):
         image: str = api.commit(made["Id"], tag, "latest", changes=[mark, f"LABEL tag={tag}"])["Id"]
         api.remove_container(made["Id"])
         return image
+
+    async def make_network(self, name: str, subnet: str) -> None:
+        pool = IPAMPool(subnet=subnet)
+        self.host.client.create_network(
+            name, labels=self.labels, ipam=IPAMConfig(pool_configs=[pool])
+        )
 
 
 @pytest.fixture
@@ -221,6 +255,57 @@ async def test_images_that_are_not_at_hand_are_told(world: World) -> None:
     assert found == [f"{tag}:no", "no/such"]
 
 
+async def test_tags_name_images_and_those_that_name_none_are_left_out(world: World) -> None:
+    web, other = f"{world.project}-web", f"{world.project}-other"
+    image = await world.make_image(web)
+    await world.make_image(other)
+    await world.resources.tag(image, f"{web}:second")
+    asked = [web, f"{web}:latest", f"{web}:second", f"{web}:third", "no/such", other]
+
+    found = await world.resources.image_ids(asked)
+
+    assert found.keys() == {web, f"{web}:latest", f"{web}:second", other}
+    assert {found[web], found[f"{web}:latest"], found[f"{web}:second"]} == {image}
+    assert found[other] != image
+
+
+@pytest.mark.parametrize("tags", [[], ["no/such:1"], ["Not A Tag"], [""], ["../etc"], ["a?b#c"]])
+async def test_what_names_no_image_has_no_identifier(world: World, tags: list[str]) -> None:
+    assert await world.resources.image_ids(tags) == {}
+
+
+async def test_an_image_with_no_steps_for_others_is_plain_and_one_that_is_missing_is_not(
+    world: World,
+) -> None:
+    tag = f"{world.project}-web"
+    await world.make_image(tag)
+
+    assert await world.resources.are_plain([tag, f"{tag}:latest"])
+    assert not await world.resources.are_plain([tag, f"{tag}:no"])
+
+
+async def test_networks_tell_the_ranges_that_they_have(world: World) -> None:
+    name, subnet = f"{world.project}_default", _rare_subnet()
+    await world.make_network(name, subnet)
+
+    assert (name, subnet) in await world.networks.subnets()
+
+
+async def test_a_network_that_was_swept_has_no_range_any_more(world: World) -> None:
+    name, subnet = f"{world.project}_default", _rare_subnet()
+    await world.make_network(name, subnet)
+
+    await world.resources.sweep(world.project)
+
+    assert name not in dict(await world.networks.subnets())
+
+
+def _rare_subnet() -> str:
+    """A range that hardly anybody else on this host has, beyond the agents' own pool."""
+    number = uuid4().int
+    return f"10.{198 + number % 2}.{number // 7 % 256}.{number // 1999 % 16 * 16}/28"
+
+
 @pytest.mark.engine
 class TestDocker:
     """What only a real Engine can show."""
@@ -238,6 +323,48 @@ class TestDocker:
         assert volume not in everything
         await client.aclose()
 
+    async def test_containers_tell_when_they_were_made_and_which_ports_the_host_serves(
+        self, host: engine.Host
+    ) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        began = datetime.now(UTC) - timedelta(seconds=1)
+        _run_published(world)
+
+        (found,) = await world.of_project()
+
+        assert found.created_at is not None
+        assert began.replace(microsecond=0) <= found.created_at <= datetime.now(UTC)
+        published = [(p.container_port, p.protocol, p.host_address) for p in found.ports]
+        assert published == [(53, "udp", "127.0.0.1"), (80, "tcp", "127.0.0.1")]
+        assert all(port.host_port > 1024 for port in found.ports)
+        await client.aclose()
+
+    async def test_a_container_that_has_ended_publishes_nothing(self, host: engine.Host) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        _run_published(world)
+        host.client.stop(f"{world.project}-a-1", timeout=0)
+
+        (found,) = await world.of_project()
+
+        assert (found.state, found.ports) == (ContainerState.EXITED, ())
+        await client.aclose()
+
+    async def test_an_image_that_brings_steps_for_others_is_not_plain(
+        self, host: engine.Host
+    ) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        tag = f"{world.project}-onbuild"
+        made = host.client.create_container(engine.BASE_IMAGE, "true", labels=world.labels)
+        changes = [f"LABEL {PROJECT_LABEL}={world.project}", "ONBUILD RUN true"]
+        host.client.commit(made["Id"], tag, "latest", changes=changes)
+
+        assert not await world.resources.are_plain([tag])
+        assert await world.resources.are_plain([engine.BASE_IMAGE])
+        await client.aclose()
+
     async def test_a_network_is_removed_though_a_stranger_is_attached(
         self, host: engine.Host
     ) -> None:
@@ -253,6 +380,134 @@ class TestDocker:
 
         assert host.holds(world.project) == engine.NOTHING
         await client.aclose()
+
+
+def _run_published(world: DockerWorld) -> None:
+    """Starts a container that publishes two of its three ports on ports of the Engine's choice."""
+    api = world.host.client
+    container = api.create_container(
+        engine.BASE_IMAGE,
+        ["sleep", "600"],
+        name=f"{world.project}-a-1",
+        labels=world.labels,
+        ports=[80, (53, "udp"), 81],
+        host_config=api.create_host_config(
+            port_bindings={"80/tcp": ("127.0.0.1",), "53/udp": ("127.0.0.1",)}
+        ),
+    )
+    api.start(container["Id"])
+
+
+async def test_the_twins_build_cache_is_empty() -> None:
+    assert await MemoryEngineInfo(MemoryEngine()).prune_build_cache() == 0
+
+
+class TestScriptedEngine:
+    """Answers word by word, for what must not be done to the Engine of whoever runs the tests."""
+
+    @pytest.mark.parametrize(
+        ("answer", "freed"),
+        [
+            ({"CachesDeleted": ["a", "b"], "SpaceReclaimed": 12_345}, 12_345),
+            ({"CachesDeleted": None, "SpaceReclaimed": 0}, 0),
+            ({}, 0),
+        ],
+    )
+    async def test_clearing_the_build_cache_tells_how_many_bytes_went(
+        self, tmp_path: Path, answer: dict[str, object], freed: int
+    ) -> None:
+        async with scripted_engine(tmp_path, 200, answer) as (client, requests):
+            assert await DockerEngine(client).prune_build_cache() == freed
+
+        method, path, _ = requests[-1].split()
+        assert (method, path.split("?")[0]) == ("POST", "/v1.45/build/prune")
+
+    async def test_an_engine_that_cannot_clear_its_build_cache_is_told(
+        self, tmp_path: Path
+    ) -> None:
+        message = {"message": "a prune operation is already running"}
+        async with scripted_engine(tmp_path, 409, message) as (client, _):
+            with pytest.raises(EngineRefused, match="already running"):
+                await DockerEngine(client).prune_build_cache()
+
+    async def test_rows_that_lack_what_others_have_are_containers_all_the_same(
+        self, tmp_path: Path
+    ) -> None:
+        rows: list[dict[str, object]] = [
+            {"Id": "b" * 64, "Names": ["/b"], "Created": 1767268800, "Ports": _PORTS},
+            {"Id": "a" * 64, "Names": None, "Created": 0, "Ports": None, "State": "new kind"},
+        ]
+        async with scripted_engine(tmp_path, 200, rows) as (client, _):
+            nameless, named = await DockerContainers(client).list()
+
+        assert (nameless.name, nameless.created_at, nameless.ports) == ("a" * 12, None, ())
+        assert nameless.state is ContainerState.UNKNOWN
+        assert named.created_at == datetime(2026, 1, 1, 12, tzinfo=UTC)
+        assert named.ports == (
+            PublishedPort(container_port=53, protocol="udp", host_address="::", host_port=5353),
+            PublishedPort(
+                container_port=80, protocol="tcp", host_address="127.0.0.1", host_port=8080
+            ),
+            PublishedPort(container_port=80, protocol="tcp", host_address="::", host_port=8080),
+        )
+
+    async def test_networks_without_ranges_are_left_out(self, tmp_path: Path) -> None:
+        rows: list[dict[str, object]] = [
+            {"Name": "host", "IPAM": {"Driver": "default", "Config": None}},
+            {"Name": "none"},
+            {"Name": "odd", "IPAM": {"Config": [{"Gateway": "10.0.0.1"}]}},
+            {"Name": "two", "IPAM": {"Config": [{"Subnet": "10.1.0.0/16"}, {"Subnet": "fd::/64"}]}},
+        ]
+        async with scripted_engine(tmp_path, 200, rows) as (client, _):
+            found = await DockerNetworks(client).subnets()
+
+        assert list(found) == [("two", "10.1.0.0/16"), ("two", "fd::/64")]
+
+
+_PORTS = [
+    {"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp", "IP": "::"},
+    {"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp", "IP": "127.0.0.1"},
+    {"PrivatePort": 80, "PublicPort": 8080, "Type": "tcp", "IP": "127.0.0.1"},
+    {"PrivatePort": 53, "PublicPort": 5353, "Type": "udp", "IP": "::"},
+    {"PrivatePort": 81, "Type": "tcp"},
+]
+
+
+@asynccontextmanager
+async def scripted_engine(
+    folder: Path, status: int, answer: object
+) -> AsyncIterator[tuple[EngineClient, list[str]]]:
+    """An Engine that gives one answer to all, but for its version, and notes what it was asked."""
+    requests: list[str] = []
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                try:
+                    head += await stream.receive()
+                except anyio.EndOfStream:
+                    return
+            requests.append(head.split(b"\r\n")[0].decode())
+            version = "/version " in requests[-1]
+            body = json.dumps({"ApiVersion": "1.45"} if version else answer).encode()
+            await stream.send(
+                b"HTTP/1.1 %d Said\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\nConnection: close\r\n\r\n"
+                % (200 if version else status, len(body))
+                + body
+            )
+
+    path = f"{folder}/docker.sock"
+    client = EngineClient(f"unix://{path}", call_seconds=5)
+    async with (
+        await anyio.create_unix_listener(path) as listener,
+        anyio.create_task_group() as ours,
+    ):
+        ours.start_soon(listener.serve, serve)
+        yield client, requests
+        await client.aclose()
+        ours.cancel_scope.cancel()
 
 
 class TestEngineAway:

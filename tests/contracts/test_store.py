@@ -14,16 +14,31 @@ from msgspec import structs
 
 from adapters.memory.log import MemoryLog
 from adapters.memory.store import MemoryStore
-from adapters.sqlite_store import SqliteStore
-from domain.environments import Environment, EnvironmentState
+from adapters.sqlite.store import SqliteStore
+from domain.bundles import BundleRecord
+from domain.environments import Environment, EnvironmentState, Hold, ServiceRecord
 from domain.errors import StoreUnavailable
-from domain.names import EnvironmentName, OperationId
-from domain.operations import Operation, OperationKind, OperationState, Replacement, Step
+from domain.images import ImageRecord
+from domain.limits import ContainerLimits, HeldLimits
+from domain.names import BundleDigest, EnvironmentName, OperationId
+from domain.operations import (
+    Asked,
+    EventKind,
+    Operation,
+    OperationEvent,
+    OperationKind,
+    OperationState,
+    Replacement,
+    Step,
+)
 from domain.ports.store import Store
+from domain.timeline import EntryKind, TimelineEntry
 
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+LAB, OTHER = EnvironmentName("lab"), EnvironmentName("other")
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -54,6 +69,37 @@ def operation(
         replaces=Replacement(image_tags={"lab-web:latest": "sha256:1"}, volumes=("lab_data",)),
         output=("one", "two"),
     )
+
+
+def bundle(letter: str, **changed: int) -> BundleRecord:
+    return BundleRecord(
+        digest=BundleDigest(f"sha256:{letter * 64}"),
+        size_bytes=changed.get("size_bytes", 10),
+        unpacked_bytes=20,
+        entries=2,
+        services=("db", "web"),
+        created_at=NOON,
+        used_at=NOON + MINUTE,
+    )
+
+
+def image(tag: str, *, environment: EnvironmentName | None = None) -> ImageRecord:
+    return ImageRecord(tag=tag, created_at=NOON, used_at=NOON, environment=environment, pulled=True)
+
+
+def event(number: int, text: str = "one") -> OperationEvent:
+    return OperationEvent(id=number, at=NOON, kind=EventKind.OUTPUT, text=text)
+
+
+def entry(text: str, *, name: EnvironmentName = LAB, minutes: int = 0) -> TimelineEntry:
+    return TimelineEntry(
+        at=NOON + minutes * MINUTE, environment=name, kind=EntryKind.STEP, text=text
+    )
+
+
+async def texts(store: Store, name: EnvironmentName = LAB, limit: int = 100) -> list[str]:
+    """An environment's timeline."""
+    return [entry.text for entry in await store.timeline.of(name, limit)]
 
 
 async def test_what_was_put_is_got_back_the_same(store: Store) -> None:
@@ -121,6 +167,228 @@ async def test_pruning_keeps_the_newest_and_all_that_have_not_ended(store: Store
 
     kept = [n for n in (*range(5), 9) if await store.operations.get(OperationId(f"op-{n}"))]
     assert kept == [3, 4, 9]
+
+
+async def test_all_that_is_known_of_an_environment_is_got_back(store: Store) -> None:
+    limits = HeldLimits(cpus=0.5, memory_bytes=2**33, pids=7, log_bytes=4096)
+    record = structs.replace(
+        environment("lab"),
+        bundle=BundleDigest(f"sha256:{'a' * 64}"),
+        labels={"course": "Übung"},
+        limits=ContainerLimits(cpus=0.5),
+        expires_at=NOON,
+        hold=Hold(owner="teacher", reason="exam", until=NOON),
+        services=(ServiceRecord(name="web", replicas=2, limits=limits),),
+        networks={"default": "10.213.0.0/28"},
+        images={"web": "container-host-agent/own:1"},
+    )
+
+    await store.environments.put(record)
+
+    assert await store.environments.get(LAB) == record
+
+
+async def test_bundles_are_kept_by_digest_and_listed_by_it(store: Store) -> None:
+    for letter in "bca":
+        await store.bundles.put(bundle(letter))
+    await store.bundles.put(bundle("b", size_bytes=99))
+
+    assert await store.bundles.get(bundle("c").digest) == bundle("c")
+    listed = [record.digest[7] + str(record.size_bytes) for record in await store.bundles.list()]
+    assert listed == ["a10", "b99", "c10"]
+
+
+async def test_a_removed_bundle_is_gone_and_may_be_removed_again(store: Store) -> None:
+    await store.bundles.put(bundle("a"))
+
+    await store.bundles.remove(bundle("a").digest)
+    await store.bundles.remove(bundle("a").digest)
+
+    assert await store.bundles.get(bundle("a").digest) is None
+    assert list(await store.bundles.list()) == []
+
+
+async def test_images_are_kept_by_tag_and_listed_by_it(store: Store) -> None:
+    for tag in ("b:1", "c:1", "a:1"):
+        await store.images.put(image(tag))
+    await store.images.put(image("b:1", environment=LAB))
+
+    assert await store.images.get("b:1") == image("b:1", environment=LAB)
+    assert [record.tag for record in await store.images.list()] == ["a:1", "b:1", "c:1"]
+
+
+async def test_a_removed_image_is_gone_and_may_be_removed_again(store: Store) -> None:
+    await store.images.put(image("a:1"))
+
+    await store.images.remove("a:1")
+    await store.images.remove("a:1")
+
+    assert await store.images.get("a:1") is None
+    assert list(await store.images.list()) == []
+
+
+async def test_the_latest_operations_come_newest_first_and_only_so_many(store: Store) -> None:
+    for number, minutes in enumerate((2, 0, 3, 1)):
+        await store.operations.put(operation(number, minutes=minutes))
+
+    assert [o.id for o in await store.operations.latest(None, 3)] == ["op-2", "op-0", "op-3"]
+    assert [o.id for o in await store.operations.latest("lab", 99)][-1] == "op-1"
+    assert list(await store.operations.latest(None, 0)) == []
+
+
+async def test_the_latest_operations_of_one_subject_are_its_own(store: Store) -> None:
+    digest = bundle("a").digest
+    await store.operations.put(operation(1))
+    await store.operations.put(structs.replace(operation(2), environment=OTHER))
+    build = structs.replace(operation(3), environment=None, bundle=digest)
+    await store.operations.put(build)
+
+    assert [o.id for o in await store.operations.latest("lab", 9)] == ["op-1"]
+    assert [o.id for o in await store.operations.latest(f"bundle {digest}", 9)] == ["op-3"]
+    assert list(await store.operations.latest("nobody", 9)) == []
+    assert len(await store.operations.latest(None, 9)) == 3
+
+
+async def test_operations_of_one_moment_come_in_the_same_order_each_time(store: Store) -> None:
+    for number in (2, 1, 3):
+        await store.operations.put(operation(number))
+
+    assert [o.id for o in await store.operations.latest("lab", 9)] == ["op-3", "op-2", "op-1"]
+
+
+async def test_a_key_finds_the_newest_operation_that_was_asked_for_with_it(store: Store) -> None:
+    asked = Asked(by="manager", idempotency_key="key-1", fingerprint="f")
+    for number, minutes in enumerate((1, 2, 0)):
+        await store.operations.put(structs.replace(operation(number, minutes=minutes), asked=asked))
+    await store.operations.put(operation(9, minutes=9))
+
+    found = await store.operations.by_key("key-1")
+
+    assert found is not None
+    assert (found.id, found.asked) == ("op-1", asked)
+    assert await store.operations.by_key("key-2") is None
+
+
+async def test_events_replace_those_that_were_written_before(store: Store) -> None:
+    await store.operations.put(operation(1))
+    await store.operations.put_events(OperationId("op-1"), [event(1)])
+
+    await store.operations.put_events(OperationId("op-1"), [event(1), event(2, "zwei „2“")])
+
+    found = await store.operations.events(OperationId("op-1"))
+    assert list(found) == [event(1), event(2, "zwei „2“")]
+
+
+async def test_events_outlive_a_new_record_of_their_operation(store: Store) -> None:
+    await store.operations.put(operation(1, OperationState.RUNNING))
+    await store.operations.put_events(OperationId("op-1"), [event(1)])
+
+    await store.operations.put(operation(1))
+
+    assert list(await store.operations.events(OperationId("op-1"))) == [event(1)]
+
+
+async def test_an_operation_without_events_has_none(store: Store) -> None:
+    await store.operations.put(operation(1))
+
+    assert list(await store.operations.events(OperationId("op-1"))) == []
+    assert list(await store.operations.events(OperationId("op-2"))) == []
+
+
+async def test_events_go_with_their_operation(store: Store) -> None:
+    for number in (1, 2):
+        await store.operations.put(operation(number, minutes=number))
+        await store.operations.put_events(OperationId(f"op-{number}"), [event(1)])
+
+    await store.operations.prune(1)
+
+    assert list(await store.operations.events(OperationId("op-1"))) == []
+    assert list(await store.operations.events(OperationId("op-2"))) == [event(1)]
+
+
+async def test_pruning_takes_what_was_asked_for_before_a_moment(store: Store) -> None:
+    for number in range(4):
+        await store.operations.put(operation(number, minutes=number))
+    await store.operations.put(operation(9, OperationState.QUEUED, minutes=-5))
+    # The same moment, written as people east of it do.
+    before = (NOON + 2 * MINUTE).astimezone(timezone(timedelta(hours=5)))
+
+    await store.operations.prune(99, before=before)
+
+    assert [o.id for o in await store.operations.latest(None, 99)] == ["op-3", "op-2", "op-9"]
+
+
+async def test_pruning_by_number_and_by_age_take_what_either_would(store: Store) -> None:
+    for number in range(6):
+        await store.operations.put(operation(number, minutes=number))
+
+    await store.operations.prune(2, before=NOON + 3 * MINUTE)
+    assert [o.id for o in await store.operations.latest(None, 99)] == ["op-5", "op-4"]
+
+    await store.operations.prune(2, before=NOON + 5 * MINUTE)
+    assert [o.id for o in await store.operations.latest(None, 99)] == ["op-5"]
+
+    await store.operations.prune(0)
+    assert list(await store.operations.latest(None, 99)) == []
+
+
+async def test_a_timeline_tells_the_newest_entries_oldest_first(store: Store) -> None:
+    for number in range(4):
+        await store.timeline.append(entry(f"e{number}"))
+    await store.timeline.append(entry("elsewhere", name=OTHER))
+
+    assert await texts(store) == ["e0", "e1", "e2", "e3"]
+    assert await texts(store, limit=2) == ["e2", "e3"]
+    assert await texts(store, limit=0) == []
+    assert await texts(store, EnvironmentName("nobody")) == []
+
+
+async def test_a_timeline_keeps_the_order_in_which_it_was_told(store: Store) -> None:
+    for text, minutes in (("first", 5), ("second", 1), ("third", 3)):
+        await store.timeline.append(entry(text, minutes=minutes))
+
+    assert await texts(store) == ["first", "second", "third"]
+
+
+async def test_an_entry_is_got_back_the_same(store: Store) -> None:
+    full = TimelineEntry(
+        at=NOON,
+        environment=LAB,
+        kind=EntryKind.CONTAINER,
+        text="lab-web-1 ended „schlecht“",
+        operation=OperationId("op-1"),
+        by="engine",
+        container="lab-web-1",
+        exit_code=0,
+    )
+
+    await store.timeline.append(full)
+
+    assert list(await store.timeline.of(LAB, 1)) == [full]
+
+
+async def test_pruning_a_timeline_takes_what_is_old_and_what_is_too_much_of_one_name(
+    store: Store,
+) -> None:
+    for number in range(5):
+        await store.timeline.append(entry(f"e{number}", minutes=number))
+    await store.timeline.append(entry("old", name=OTHER, minutes=-1))
+    await store.timeline.append(entry("new", name=OTHER, minutes=9))
+
+    await store.timeline.prune(before=NOON, keep=3)
+    assert await texts(store) == ["e2", "e3", "e4"]
+    assert await texts(store, OTHER) == ["new"]
+
+    await store.timeline.prune(before=NOON + 4 * MINUTE, keep=3)
+    assert await texts(store) == ["e4"]
+
+
+async def test_of_a_timeline_nothing_may_be_kept(store: Store) -> None:
+    await store.timeline.append(entry("e"))
+
+    await store.timeline.prune(before=NOON, keep=0)
+
+    assert await texts(store) == []
 
 
 async def test_a_store_in_good_health_checks_without_a_trace(store: Store) -> None:
@@ -207,7 +475,7 @@ class TestSqlite:
     async def test_a_file_that_somebody_else_holds_is_unavailable(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("adapters.sqlite_store.BUSY_SECONDS", 0.1)
+        monkeypatch.setattr("adapters.sqlite.store.BUSY_SECONDS", 0.1)
         path = tmp_path / "agent.db"
         async with SqliteStore.open(path, log=MemoryLog()) as store:
             with closing(sqlite3.connect(path, isolation_level=None)) as other:

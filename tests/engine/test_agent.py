@@ -2,6 +2,7 @@
 
 import base64
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -92,7 +93,8 @@ class Process:
     def workspace(self) -> list[str]:
         """What lies in the workspace, the agent's own folders apart if they are empty."""
         found = [str(p.relative_to(self.root / "ws")) for p in (self.root / "ws").rglob("*")]
-        own = {".agent", ".agent/bundles", ".agent/operations", ".agent/removed"}
+        folders = ("bundles", "library", "models", "operations", "removed")
+        own = {".agent", *(f".agent/{folder}" for folder in folders)}
         return sorted(set(found) - own)
 
 
@@ -111,6 +113,9 @@ async def agent_process(root: Path, **variables: str) -> AsyncIterator[Process]:
         "MAX_CONTAINERS": "1000",
         "MAX_CPU_PERCENT": "100",
         "STOP_GRACE": "0",
+        # Several agents share the Engine here, and each must think that it has it for itself.
+        "NETWORK_POOL": f"10.{secrets.randbelow(20) + 220}.{secrets.randbelow(256)}.0/24",
+        "FIREWALL": "off",
         **variables,
     }
     log = (root / "agent.log").open("ab")

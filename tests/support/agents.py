@@ -10,6 +10,8 @@ import httpx
 
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.contexts import MemoryContexts
+from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
 from adapters.memory.metrics import MemoryMetrics
@@ -17,9 +19,11 @@ from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngine,
     MemoryEngineInfo,
+    MemoryNetworks,
     MemoryProjectResources,
 )
 from adapters.memory.store import MemoryStore
+from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.workspaces import MemoryWorkspaces
 from entrypoints.agent import Agent
 from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
@@ -55,6 +59,8 @@ class World:
     metrics: MemoryMetrics
     manager: MemoryManager
     log: MemoryLog
+    logs: MemoryLogs
+    events: MemoryEvents
 
     async def launch(
         self, name: str, archive: bytes, vpn: bytes = b"client\n", **more: Any
@@ -93,11 +99,16 @@ async def agent_on_twins(
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
     store = outside.store if outside else MemoryStore()
+    logs, events = MemoryLogs(engine), MemoryEvents(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
+        networks=MemoryNetworks(engine),
         resources=MemoryProjectResources(engine),
         compose=compose,
+        logs=logs,
+        events=events,
+        firewall=MemoryFirewall(),
     )
     agent = await assemble(
         settings,
@@ -108,6 +119,7 @@ async def agent_on_twins(
             store=store,
             bundles=workspaces.bundles,
             workspaces=workspaces,
+            contexts=MemoryContexts(workspaces),
             clock=clock,
             log=log,
         ),
@@ -132,5 +144,7 @@ async def agent_on_twins(
             metrics=metrics,
             manager=manager,
             log=log,
+            logs=logs,
+            events=events,
         )
         await agent.operations.close(0)

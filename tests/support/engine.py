@@ -5,12 +5,15 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
 import docker
 import pytest
 from docker.errors import DockerException
+
+from domain.images import BUILD_LABEL
 
 REQUIRED = os.environ.get("REQUIRE_ENGINE") == "1"
 """The switch that turns a missing Engine from a skip into a failure."""
@@ -106,6 +109,24 @@ class Host:
                 self.client.remove_volume(row["Name"], force=True)
             for row in self.client.images(filters=label):
                 self.client.remove_image(row["Id"], force=True)
+
+
+@contextmanager
+def built_images_removed() -> Iterator[None]:
+    """Removes the shared images that agents build meanwhile; no single test knows who uses them."""
+    client = docker.APIClient(base_url=SOCKET, version="auto", timeout=60)
+    try:
+        before = _built_images(client)
+        yield
+        for image in _built_images(client) - before:
+            with suppress(DockerException):
+                client.remove_image(image, force=True)
+    finally:
+        client.close()
+
+
+def _built_images(client: docker.APIClient) -> set[str]:
+    return {row["Id"] for row in client.images(filters={"label": BUILD_LABEL})}
 
 
 def skip_or_fail(reason: str) -> None:

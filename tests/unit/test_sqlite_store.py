@@ -8,16 +8,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
-from adapters.sqlite_store import SqliteStore
+from adapters.sqlite.store import SqliteStore
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
-from domain.names import EnvironmentName
+from domain.names import EnvironmentName, OperationId
+from domain.operations import BY_MANAGER, Operation, OperationKind, OperationState, Step
+from domain.timeline import EntryKind, TimelineEntry
 
 pytestmark = pytest.mark.anyio
 
@@ -193,6 +197,159 @@ async def test_a_check_that_was_given_up_disturbs_nobody(path: Path) -> None:
         assert len(await store.environments.list()) == 41
 
 
+EARLIER_ENVIRONMENT = {
+    "name": "lab",
+    "state": "running",
+    "created_at": "2026-01-01T12:00:00Z",
+    "updated_at": "2026-01-01T12:05:00Z",
+    "operation": "op-2",
+    "adopted": False,
+    "reason": "",
+}
+EARLIER_OPERATION = {
+    "id": "op-1",
+    "kind": "deploy",
+    "environment": "lab",
+    "state": "succeeded",
+    "requested_at": "2026-01-01T12:00:00Z",
+    "started_at": "2026-01-01T12:00:01Z",
+    "ended_at": "2026-01-01T12:05:00Z",
+    "step": "start",
+    "replaces": {"image_tags": {"lab-web:latest": "sha256:1"}, "volumes": ["lab_data"]},
+    "pulls": ["busybox"],
+    "error": "",
+    "reason": "",
+    "output": ["one", "two"],
+}
+CUT_OFF_OPERATION = {
+    **EARLIER_OPERATION,
+    "id": "op-2",
+    "kind": "restart",
+    "state": "running",
+    "requested_at": "2026-01-01T12:06:00Z",
+    "ended_at": None,
+    "step": None,
+    "replaces": None,
+}
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """The store of an agent that knew only the first schema, with records as it wrote them."""
+    path = tmp_path / "earlier.db"
+    schema = files("adapters.sqlite.migrations").joinpath("0001_records.sql").read_text()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(f"BEGIN; {schema} PRAGMA user_version = 1; COMMIT;")
+        connection.execute(
+            "INSERT INTO environments VALUES ('lab', ?)",
+            (msgspec.json.encode(EARLIER_ENVIRONMENT),),
+        )
+        for document, ended, minute in ((EARLIER_OPERATION, 1, 0), (CUT_OFF_OPERATION, 0, 6)):
+            moment = f"2026-01-01T12:{minute:02}:00.000000+00:00"
+            row = (document["id"], ended, moment, msgspec.json.encode(document))
+            connection.execute("INSERT INTO operations VALUES (?, ?, ?, ?)", row)
+    return path
+
+
+async def test_an_earlier_agents_environments_are_readable_with_nothing_unknown_made_up(
+    earlier: Path,
+) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(earlier, log=log) as store:
+        found = await store.environments.get(EnvironmentName("lab"))
+
+    assert found == Environment(
+        name=EnvironmentName("lab"),
+        state=EnvironmentState.RUNNING,
+        created_at=NOON,
+        updated_at=NOON.replace(minute=5),
+        operation=OperationId("op-2"),
+    )
+    assert (found.modelled, found.services, found.networks) == (False, (), {})
+    assert log.events == []
+
+
+async def test_an_earlier_agents_operations_are_readable_as_the_managers(earlier: Path) -> None:
+    async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+        found = await store.operations.get(OperationId("op-1"))
+        (unended,) = await store.operations.unended()
+
+    assert found is not None
+    assert (found.subject, found.asked, found.builds) == ("lab", BY_MANAGER, ())
+    assert (found.kind, found.state, found.step) == (
+        OperationKind.DEPLOY,
+        OperationState.SUCCEEDED,
+        Step.START,
+    )
+    assert found.replaces is not None
+    assert (found.replaces.volumes, found.replaces.record) == (("lab_data",), None)
+    assert (unended.id, unended.kind) == ("op-2", OperationKind.RESTART)
+
+
+async def test_what_an_earlier_agent_did_is_found_by_its_subject(earlier: Path) -> None:
+    async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+        found = await store.operations.latest("lab", 9)
+
+    assert [operation.id for operation in found] == ["op-2", "op-1"]
+
+
+async def test_a_store_that_was_brought_up_to_date_takes_all_kinds_of_records(
+    earlier: Path,
+) -> None:
+    entry = TimelineEntry(
+        at=NOON, environment=EnvironmentName("lab"), kind=EntryKind.STEP, text="build"
+    )
+    later = Operation(
+        id=OperationId("op-3"),
+        kind=OperationKind.RESET,
+        environment=EnvironmentName("lab"),
+        state=OperationState.QUEUED,
+        requested_at=NOON.replace(minute=9),
+    )
+    async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+        await store.timeline.append(entry)
+        await store.operations.put(later)
+
+    async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+        await store.check()
+        assert list(await store.timeline.of(EnvironmentName("lab"), 9)) == [entry]
+        assert [o.id for o in await store.operations.unended()] == ["op-2", "op-3"]
+        assert list(await store.bundles.list()) == []
+        assert list(await store.images.list()) == []
+
+
+async def test_an_earlier_agents_operations_are_pruned_by_age_as_all_others(earlier: Path) -> None:
+    async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+        await store.operations.prune(99, before=NOON.replace(minute=30))
+
+        assert await store.operations.get(OperationId("op-1")) is None
+        assert [o.id for o in await store.operations.unended()] == ["op-2"]
+
+
+async def test_bringing_up_to_date_is_done_once(earlier: Path) -> None:
+    versions = []
+    for _ in range(2):
+        async with SqliteStore.open(earlier, log=MemoryLog()) as store:
+            (version,) = await store.run(lambda c: c.execute("PRAGMA user_version").fetchone())
+            versions.append(version)
+
+    scripts = [e for e in files("adapters.sqlite.migrations").iterdir() if e.name.endswith(".sql")]
+    assert versions == [len(scripts)] * 2
+
+
+@pytest.mark.parametrize("table", ["environments", "operations"])
+async def test_damage_in_an_earlier_agents_records_is_damage_still(
+    earlier: Path, table: str
+) -> None:
+    statement(f"UPDATE {table} SET document = x'7b'")(earlier)  # noqa: S608
+    log = MemoryLog()
+
+    assert await names(earlier, log) == []
+
+    assert len(log.named("store damaged, set aside and begun anew")) == 1
+
+
 @contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Another process writes to the file and does not come to an end."""
@@ -206,7 +363,7 @@ import sys
 from pathlib import Path
 import anyio
 from adapters.memory.log import MemoryLog
-from adapters.sqlite_store import SqliteStore
+from adapters.sqlite.store import SqliteStore
 from tests.unit.test_sqlite_store import environment
 
 async def main():

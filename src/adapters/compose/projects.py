@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from adapters.compose import process, strays
-from domain.compose_model import ComposeModel, ComposeService
+from domain.compose_model import ComposeModel, compose_model
 from domain.errors import EngineUnavailable, StepFailed, StepTimedOut
 from domain.names import EnvironmentName
 from domain.operations import Step
@@ -64,6 +63,9 @@ class DockerCompose:
             "COMPOSE_MENU": "false",
             "BUILDKIT_PROGRESS": "plain",
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+            # Nothing is fetched on a bundle's behalf.
+            "COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false",
+            "COMPOSE_EXPERIMENTAL_OCI_REMOTE": "false",
         }
 
     async def version(self) -> str:
@@ -79,7 +81,9 @@ class DockerCompose:
         # Every command has this variable, and nobody else's has this value.
         return await strays.end(f"DOCKER_CONFIG={self._home}")
 
-    async def resolve(self, project: Project) -> ComposeModel:
+    async def resolve(
+        self, project: Project, variables: Mapping[str, str] | None = None
+    ) -> ComposeModel:
         """The project as Compose reads it."""
         finished = await self._run(
             [*_project(project), "config", "--format", "json"],
@@ -88,24 +92,26 @@ class DockerCompose:
             directory=project.directory,
             seconds=self._limits.resolve_seconds,
             capture=True,
+            variables=variables,
         )
         return _model(finished.stdout)
 
-    async def build(self, project: Project, on_line: OutputLine) -> None:
+    async def build(self, project: Project, on_line: OutputLine, *, anew: bool = False) -> None:
         """Builds the images of the services that have a build."""
         await self._run(
-            [*_project(project), "build"],
+            [*_project(project), "build", *(["--no-cache"] if anew else [])],
             Step.BUILD,
             on_line,
             directory=project.directory,
             seconds=self._limits.build_seconds,
         )
 
-    async def up(self, project: Project, on_line: OutputLine) -> None:
-        """Creates and starts everything anew, without building."""
-        anew = ["--detach", "--no-build", "--force-recreate", "--remove-orphans"]
+    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
+        """Creates and starts everything, without building."""
+        how = "--force-recreate" if recreate else "--no-recreate"
+        options = ["--detach", "--no-build", how, "--remove-orphans"]
         await self._run(
-            [*_project(project), "up", *anew, "--timeout", str(self._limits.grace_seconds)],
+            [*_project(project), "up", *options, "--timeout", str(self._limits.grace_seconds)],
             Step.START,
             on_line,
             directory=project.directory,
@@ -130,12 +136,14 @@ class DockerCompose:
         directory: str | None = None,
         seconds: float = 30,
         capture: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> process.Finished:
         try:
             finished = await process.run(
                 ["docker", "compose", *arguments],
                 directory=directory or self._home,
-                environment=self._environment,
+                # The agent's own come last, so that no variable of a stranger can steer Compose.
+                environment={**(variables or {}), **self._environment},
                 seconds=seconds,
                 on_line=on_line,
                 capture=capture,
@@ -157,6 +165,9 @@ class DockerCompose:
 
 def _project(project: Project) -> list[str]:
     arguments = ["--project-name", project.name, "--project-directory", project.directory]
+    if project.model is not None:
+        # Nothing of the project's own is read, its .env neither.
+        return [*arguments, "--env-file", "/dev/null", "--file", project.model]
     for file in project.files:
         arguments += ["--file", f"{project.directory}/{file}"]
     return arguments
@@ -180,18 +191,6 @@ def _ignore(_line: str) -> None:
 
 def _model(document: bytes) -> ComposeModel:
     try:
-        services = msgspec.json.decode(document)["services"]
-    except (msgspec.DecodeError, KeyError, TypeError) as fault:
+        return compose_model(msgspec.json.decode(document))
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as fault:
         raise StepFailed(Step.CHECK, "Compose found no services in the Compose file.") from fault
-    return ComposeModel(services=tuple(_service(name, services[name]) for name in sorted(services)))
-
-
-def _service(name: str, body: Mapping[str, Any]) -> ComposeService:
-    deploy = body.get("deploy") or {}
-    replicas = body.get("scale", deploy.get("replicas", 1))
-    return ComposeService(
-        name=name,
-        image=body.get("image"),
-        builds="build" in body,
-        replicas=replicas if isinstance(replicas, int) else 1,
-    )

@@ -127,7 +127,7 @@ class EngineClient:
             connection = self._connections.get(seconds)
         if connection is None:
             # Outside the lock: a hanging Engine must not hold up calls with other limits.
-            connection = _connect(self._base_url, math.ceil(seconds))
+            connection = connect(self._base_url, seconds)
             with self._lock:
                 connection = self._connections.setdefault(seconds, connection)
         return connection
@@ -155,13 +155,17 @@ def _knock(base_url: str, timeout_seconds: int) -> None:
             door.connect(base_url.removeprefix("unix://"))
 
 
-def _connect(base_url: str, timeout_seconds: int) -> APIClient:
+def connect(base_url: str, timeout_seconds: float) -> APIClient:
     """A client that speaks the Engine's version.
 
     docker-py finds the version out by itself, but leaves its connection open where that fails.
+
+    Raises:
+        DockerException, RequestException, OSError: it cannot be reached; see ``translated``.
     """
-    _knock(base_url, timeout_seconds)
+    timeout = math.ceil(timeout_seconds)
+    _knock(base_url, timeout)
     oldest = docker.constants.MINIMUM_DOCKER_API_VERSION
-    with closing(APIClient(base_url, version=oldest, timeout=timeout_seconds)) as probe:
+    with closing(APIClient(base_url, version=oldest, timeout=timeout)) as probe:
         newest = probe.version(api_version=False)["ApiVersion"]
-    return APIClient(base_url, version=newest, timeout=timeout_seconds)
+    return APIClient(base_url, version=newest, timeout=timeout)

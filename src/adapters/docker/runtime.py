@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import docker.errors
@@ -10,7 +11,14 @@ from docker import APIClient
 from docker.utils import parse_repository_tag
 
 from adapters.docker.client import CHANGE_SECONDS, EngineClient
-from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image
+from domain.containers import (
+    PROJECT_LABEL,
+    Container,
+    ContainerState,
+    EngineInfo,
+    Image,
+    PublishedPort,
+)
 from domain.errors import EngineRefused
 
 _STATES = {state.value: state for state in ContainerState}
@@ -45,7 +53,40 @@ def _container(row: _Json) -> Container:
         state=_STATES.get(row.get("State", ""), ContainerState.UNKNOWN),
         status=row.get("Status", ""),
         labels=row.get("Labels") or {},
+        created_at=datetime.fromtimestamp(row["Created"], UTC) if row.get("Created") else None,
+        ports=tuple(_ports(row.get("Ports") or [])),
     )
+
+
+def _ports(rows: Sequence[_Json]) -> Sequence[PublishedPort]:
+    found = {
+        PublishedPort(
+            container_port=row["PrivatePort"],
+            protocol=row.get("Type", "tcp"),
+            host_address=row.get("IP", ""),
+            host_port=row["PublicPort"],
+        )
+        for row in rows
+        if row.get("PublicPort")
+    }
+    return sorted(found, key=lambda port: (port.container_port, port.protocol, port.host_address))
+
+
+class DockerNetworks:
+    """The networks of the host."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
+
+    async def subnets(self) -> Sequence[tuple[str, str]]:
+        """Pairs of a network's name and an address range that it has."""
+        rows = await self._client.call("listing networks", lambda api: api.networks())
+        return [
+            (row["Name"], entry["Subnet"])
+            for row in rows
+            for entry in (row.get("IPAM") or {}).get("Config") or []
+            if entry.get("Subnet")
+        ]
 
 
 class DockerEngine:
@@ -69,6 +110,13 @@ class DockerEngine:
             cgroup_version=info.get("CgroupVersion", ""),
         )
 
+    async def prune_build_cache(self) -> int:
+        """Removes what earlier builds left to be quicker the next time; how many bytes went."""
+        answer = await self._client.call(
+            "clearing the build cache", lambda api: api.prune_builds(), seconds=CHANGE_SECONDS
+        )
+        return int(answer.get("SpaceReclaimed") or 0)
+
 
 class DockerProjectResources:
     """What the Engine holds for one Compose project."""
@@ -87,11 +135,26 @@ class DockerProjectResources:
 
     async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
         """Those of ``tags`` that name no image on this host."""
+        found = await self.image_ids(tags)
+        return [tag for tag in tags if tag not in found]
 
-        def work(api: APIClient) -> list[str]:
-            return [tag for tag in tags if not _is_at_hand(api, tag)]
+    async def image_ids(self, tags: Sequence[str]) -> Mapping[str, str]:
+        """The images that ``tags`` name on this host: tag → identifier."""
 
-        return await self._client.call("looking for images", work)
+        def work(api: APIClient) -> dict[str, str]:
+            found = {tag: _image_id(api, tag) for tag in tags}
+            return {tag: image for tag, image in found.items() if image is not None}
+
+        return await self._client.call("looking for images", work) if tags else {}
+
+    async def are_plain(self, tags: Sequence[str]) -> bool:
+        """Whether all ``tags`` are at hand and none has ``ONBUILD`` steps."""
+
+        def work(api: APIClient) -> bool:
+            found = [_inspected(api, tag) for tag in tags]
+            return all(row and not (row.get("Config") or {}).get("OnBuild") for row in found)
+
+        return await self._client.call("looking at images", work)
 
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image, whatever it named before."""
@@ -152,12 +215,22 @@ def _label(project: str) -> str:
     return f"{PROJECT_LABEL}={project}"
 
 
-def _is_at_hand(api: APIClient, tag: str) -> bool:
+def _image_id(api: APIClient, tag: str) -> str | None:
+    found = _inspected(api, tag)
+    return None if found is None else str(found["Id"])
+
+
+def _inspected(api: APIClient, tag: str) -> _Json | None:
     try:
-        api.inspect_image(tag)  # type: ignore[no-untyped-call]
-    except docker.errors.NotFound:
-        return False
-    return True
+        found: _Json = api.inspect_image(tag)  # type: ignore[no-untyped-call]
+    except (docker.errors.NotFound, docker.errors.NullResource):
+        return None
+    except docker.errors.APIError as fault:
+        # What is no reference at all names no image either.
+        if fault.status_code == 400:
+            return None
+        raise
+    return found
 
 
 def _tags(row: _Json) -> tuple[str, ...]:

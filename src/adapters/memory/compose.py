@@ -14,8 +14,8 @@ import msgspec
 import yaml
 
 from adapters.memory.runtime import MemoryEngine
-from domain.compose_model import ComposeModel, ComposeService
-from domain.containers import PROJECT_LABEL, SERVICE_LABEL
+from domain.compose_model import ComposeModel, compose_model
+from domain.containers import PROJECT_LABEL, SERVICE_LABEL, PublishedPort
 from domain.errors import StepFailed
 from domain.names import EnvironmentName
 from domain.operations import Step
@@ -42,6 +42,8 @@ class MemoryCompose:
         """How many builds run now."""
         self.most_building = 0
         """The most that ever ran at once."""
+        self.built: list[str] = []
+        """Services whose images were built, in that order."""
 
     async def version(self) -> str:
         """The twin's version."""
@@ -51,22 +53,19 @@ class MemoryCompose:
         """There are no commands to be left."""
         return 0
 
-    async def resolve(self, project: Project) -> ComposeModel:
-        """The project as far as the twin reads it."""
-        services = await self._services(project)
-        return ComposeModel(
-            services=tuple(
-                ComposeService(
-                    name=name,
-                    image=body.get("image"),
-                    builds="build" in body,
-                    replicas=int(body.get("scale", 1)),
-                )
-                for name, body in sorted(services.items())
-            )
-        )
+    async def resolve(
+        self, project: Project, variables: Mapping[str, str] | None = None
+    ) -> ComposeModel:
+        """The project in Compose's canonical form, as far as the twin knows it."""
+        return compose_model(await self._document(project, variables or {}))
 
-    async def build(self, project: Project, on_line: OutputLine) -> None:
+    async def build(
+        self,
+        project: Project,
+        on_line: OutputLine,
+        *,
+        anew: bool = False,  # noqa: ARG002
+    ) -> None:
         """Builds an image for each service that has a build."""
         await self._engine.answer()
         self.building += 1
@@ -92,34 +91,46 @@ class MemoryCompose:
             raise StepFailed(
                 Step.BUILD, "a command ended with status 1.", output=(f"[{name}] exit code: 1",)
             )
+        self.built.append(name)
         image = hashlib.sha256(project.name.encode() + name.encode() + dockerfile).hexdigest()
         tag = body.get("image") or f"{project.name}-{name}"
         self._engine.images[f"sha256:{image}"] = (project.name, name)
         self._engine.tags[tag if ":" in tag else f"{tag}:latest"] = f"sha256:{image}"
 
     async def _dockerfile(self, project: Project, build: Any) -> bytes | None:
-        body = build if isinstance(build, dict) else {"context": build}
-        context = str(body.get("context", ".")).strip("./")
-        for name in (body.get("dockerfile"), "Dockerfile", "dockerfile"):
+        if inline := build.get("dockerfile_inline"):
+            return str(inline).encode()
+        context = build["context"].removeprefix(project.directory).strip("/")
+        for name in (build.get("dockerfile"), "Dockerfile", "dockerfile"):
             if name is not None:
                 found = await self._read(project, f"{context}/{name}".lstrip("/"))
                 if found is not None:
                     return found
         return None
 
-    async def up(self, project: Project, on_line: OutputLine) -> None:
-        """Creates and starts everything anew."""
+    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
+        """Creates and starts everything."""
         await self._engine.answer()
         await self._clock.sleep(self.up_seconds)
-        document = await self._document(project)
+        document = await self._document(project, {})
+        names = {
+            _container_name(project, service, number, body)
+            for service, number, body in _instances(document)
+        }
         for name in self._engine.of_project(project.name):
-            self._engine.remove(name)
-        self._engine.networks[f"{project.name}_default"] = project.name
-        for volume in document.get("volumes") or {}:
-            self._engine.volumes[f"{project.name}_{volume}"] = project.name
-        for name, body in sorted(document["services"].items()):
-            for number in range(1, int(body.get("scale", 1)) + 1):
-                self._start(project, name, number, body, on_line)
+            if recreate or name not in names:
+                self._engine.remove(name)
+        for body in (document.get("networks") or {}).values():
+            self._create_network(body, project.name)
+        for body in (document.get("volumes") or {}).values():
+            self._engine.volumes[body["name"]] = project.name
+        for service, number, body in _instances(document):
+            self._start(project, service, number, body, on_line)
+
+    def _create_network(self, body: Mapping[str, Any], project: str) -> None:
+        self._engine.networks[body["name"]] = project
+        for entry in (body.get("ipam") or {}).get("config") or ():
+            self._engine.subnets[body["name"]] = entry["subnet"]
 
     def _start(
         self,
@@ -129,33 +140,54 @@ class MemoryCompose:
         body: Mapping[str, Any],
         on_line: OutputLine,
     ) -> None:
+        name = _container_name(project, service, number, body)
+        standing = self._engine.containers.get(name)
+        if standing is not None and standing.project != project.name:
+            raise StepFailed(Step.START, "a name is taken.", output=(f"{name} is in use",))
+        if standing is None:
+            self._create(project, service, name, body)
+        self._engine.start(name)
+        on_line(f"Container {name}  Started")
+
+    def _create(self, project: Project, service: str, name: str, body: Mapping[str, Any]) -> None:
         image = body.get("image") or f"{project.name}-{service}"
         if "missing" in image:
             raise StepFailed(
                 Step.START, "an image cannot be had.", output=(f"pull access denied for {image}",)
             )
+        if body.get("pull_policy") == "never" and not self._engine.at_hand(image):
+            raise StepFailed(
+                Step.START, "an image cannot be had.", output=(f"No such image: {image}",)
+            )
         self._engine.pull(image)
-        name = f"{project.name}-{service}-{number}"
         container = self._engine.run(name, image=image, project=project.name)
+        labels = {PROJECT_LABEL: project.name, SERVICE_LABEL: service}
+        ports = [self._published(name, port) for port in body.get("ports") or ()]
         self._engine.containers[name] = msgspec.structs.replace(
-            container, labels={PROJECT_LABEL: project.name, SERVICE_LABEL: service}
+            container,
+            labels={**(body.get("labels") or {}), **labels},
+            created_at=self._clock.now(),
+            ports=tuple(port for port in ports if port is not None),
         )
-        for port in body.get("ports") or ():
-            self._publish(name, str(port))
-        on_line(f"Container {name}  Started")
 
-    def _publish(self, container: str, port: str) -> None:
-        parts = port.split("/", maxsplit=1)[0].split(":")
-        # What is left to interpolation stays unknown to the twin.
-        if len(parts) > 1 and parts[-2].isdigit():
-            number = int(parts[-2])
-            if number in self._engine.ports:
-                raise StepFailed(
-                    Step.START,
-                    "a port is taken.",
-                    output=(f"Bind for 0.0.0.0:{number} failed: port is already allocated",),
-                )
-            self._engine.ports[number] = container
+    def _published(self, container: str, port: Mapping[str, Any]) -> PublishedPort | None:
+        published = str(port.get("published", ""))
+        if not published.isdigit():
+            return None
+        number = int(published)
+        if number in self._engine.ports:
+            raise StepFailed(
+                Step.START,
+                "a port is taken.",
+                output=(f"Bind for 0.0.0.0:{number} failed: port is already allocated",),
+            )
+        self._engine.ports[number] = container
+        return PublishedPort(
+            container_port=int(port["target"]),
+            protocol=port.get("protocol", "tcp"),
+            host_address=port.get("host_ip", "0.0.0.0"),  # noqa: S104 - as the Engine does
+            host_port=number,
+        )
 
     async def stop(self, name: EnvironmentName, on_line: OutputLine) -> None:
         """Stops the project's containers."""
@@ -166,26 +198,90 @@ class MemoryCompose:
             on_line(f"Container {container}  Stopped")
 
     async def _services(self, project: Project) -> Mapping[str, Mapping[str, Any]]:
-        services: Mapping[str, Mapping[str, Any]] = (await self._document(project))["services"]
+        services: Mapping[str, Mapping[str, Any]] = (await self._document(project, {}))["services"]
         return services
 
-    async def _document(self, project: Project) -> dict[str, Any]:
+    async def _document(self, project: Project, variables: Mapping[str, str]) -> dict[str, Any]:
+        if project.model is not None:
+            return _load(await self._read(project, project.model) or b"")
         merged: dict[str, Any] = {}
         for file in project.files:
-            for key, value in _load(await self._read(project, file) or b"").items():
+            text = (await self._read(project, file) or b"").decode(errors="replace")
+            for key, value in _load(_interpolated(text, variables).encode()).items():
                 both = isinstance(value, dict) and isinstance(merged.get(key), dict)
                 merged[key] = {**merged[key], **value} if both else value
-        services = merged.get("services")
-        if not isinstance(services, dict) or not services:
-            raise StepFailed(Step.CHECK, "there are no services in the Compose file.")
-        for name, body in services.items():
-            if not isinstance(body, dict) or not ("image" in body or "build" in body):
-                raise StepFailed(
-                    Step.CHECK,
-                    "the Compose file is not valid.",
-                    output=(f"service {name!r} has neither an image nor a build",),
-                )
-        return merged
+        _check_services(merged.get("services"))
+        return _canonical(merged, project)
+
+
+def _instances(document: Mapping[str, Any]) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Service, number and body of each container."""
+    return [
+        (service, number, body)
+        for service, body in sorted(document["services"].items())
+        for number in range(1, int(body.get("scale", 1)) + 1)
+    ]
+
+
+def _container_name(project: Project, service: str, number: int, body: Mapping[str, Any]) -> str:
+    return str(body.get("container_name") or f"{project.name}-{service}-{number}")
+
+
+def _interpolated(text: str, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found[1], found[0]), text)
+
+
+def _check_services(services: Any) -> None:
+    if not isinstance(services, dict) or not services:
+        raise StepFailed(Step.CHECK, "there are no services in the Compose file.")
+    for name, body in services.items():
+        if not isinstance(body, dict) or not ("image" in body or "build" in body):
+            raise StepFailed(
+                Step.CHECK,
+                "the Compose file is not valid.",
+                output=(f"service {name!r} has neither an image nor a build",),
+            )
+
+
+def _canonical(document: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    networks = {"default": None, **(document.get("networks") or {})}
+    return {
+        **document,
+        "name": project.name,
+        "services": {
+            name: _canonical_service(body, project) for name, body in document["services"].items()
+        },
+        "networks": {name: _named(body, project, name) for name, body in networks.items()},
+        "volumes": {
+            name: _named(body, project, name)
+            for name, body in (document.get("volumes") or {}).items()
+        },
+    }
+
+
+def _named(body: Mapping[str, Any] | None, project: Project, name: str) -> dict[str, Any]:
+    return {"name": f"{project.name}_{name}", **(body or {})}
+
+
+def _canonical_service(body: Mapping[str, Any], project: Project) -> dict[str, Any]:
+    service = dict(body)
+    networks = body.get("networks") or ["default"]
+    service["networks"] = networks if isinstance(networks, dict) else dict.fromkeys(networks)
+    service["ports"] = [_canonical_port(port) for port in body.get("ports") or ()]
+    if "build" in body:
+        build = body["build"] if isinstance(body["build"], dict) else {"context": body["build"]}
+        context = str(build.get("context", ".")).strip("./")
+        service["build"] = {**build, "context": f"{project.directory}/{context}".rstrip("/")}
+    return service
+
+
+def _canonical_port(port: Any) -> dict[str, Any]:
+    if isinstance(port, dict):
+        return port
+    parts = str(port).split("/", maxsplit=1)[0].split(":")
+    # What is left to interpolation stays unknown to the twin.
+    target = {"target": parts[-1], "protocol": "tcp"}
+    return {**target, "published": parts[-2]} if len(parts) > 1 else target
 
 
 def _load(text: bytes) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class MemoryMetrics:
         self.cpu_percent = 10.0
         self.memory_percent = 20.0
         self.visible = True
+        self.free_percent = 50.0
         """Whether file systems can be seen."""
 
     async def identity(self) -> HostIdentity:
@@ -63,16 +64,16 @@ class MemoryMetrics:
         )
 
     async def file_system(self, role: str, path: str) -> FileSystem | None:
-        """A file system half full, for any absolute path."""
+        """A file system as full as ``free_percent`` says, for any absolute path."""
         if not self.visible or not path.startswith("/") or "not-there" in path:
             return None
         return FileSystem(
             role=role,
             path=path,
             total_bytes=100 * _GIB,
-            used_bytes=50 * _GIB,
-            free_bytes=50 * _GIB,
-            percent=50.0,
+            used_bytes=int((100 - self.free_percent) * _GIB),
+            free_bytes=int(self.free_percent * _GIB),
+            percent=100.0 - self.free_percent,
         )
 
 

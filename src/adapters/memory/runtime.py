@@ -3,7 +3,7 @@
 A part of the product (``RUNTIME=memory``) and the twin that tests run against.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -23,6 +23,8 @@ class MemoryEngine:
         self.containers: dict[str, Container] = {}
         self.networks: dict[str, str] = {}
         """Network → project."""
+        self.subnets: dict[str, str] = {}
+        """Network → address range."""
         self.volumes: dict[str, str] = {}
         """Volume → project."""
         self.images: dict[str, tuple[str, str]] = {}
@@ -78,6 +80,16 @@ class MemoryEngine:
         """Makes an image be at hand, if it is not."""
         self.tags.setdefault(_with_version(image), f"sha256:{self.new_id()}")
 
+    def at_hand(self, image: str) -> bool:
+        """Whether a tag names an image."""
+        return _with_version(image) in self.tags
+
+    def start(self, name: str) -> None:
+        """Lets a container run that stands."""
+        self.containers[name] = msgspec.structs.replace(
+            self.containers[name], state=ContainerState.RUNNING, status="Up 1 second"
+        )
+
     def stop(self, name: str, *, exit_code: int = 137) -> None:
         """Ends a container."""
         self.containers[name] = msgspec.structs.replace(
@@ -121,6 +133,23 @@ class MemoryEngineInfo:
             version="memory", api_version="memory", storage_driver="memory", root_dir=""
         )
 
+    async def prune_build_cache(self) -> int:
+        """There is none."""
+        await self._engine.answer()
+        return 0
+
+
+class MemoryNetworks:
+    """Twin of ``DockerNetworks``."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+
+    async def subnets(self) -> Sequence[tuple[str, str]]:
+        """Pairs of a network's name and an address range that it has."""
+        await self._engine.answer()
+        return sorted(self._engine.subnets.items())
+
 
 class MemoryProjectResources:
     """Twin of ``DockerProjectResources``."""
@@ -146,6 +175,16 @@ class MemoryProjectResources:
         """Those of ``tags`` that name no image on this host."""
         await self._engine.answer()
         return [tag for tag in tags if _with_version(tag) not in self._engine.tags]
+
+    async def image_ids(self, tags: Sequence[str]) -> Mapping[str, str]:
+        """The images that ``tags`` name on this host."""
+        await self._engine.answer()
+        found = {tag: self._engine.tags.get(_with_version(tag)) for tag in tags}
+        return {tag: image for tag, image in found.items() if image is not None}
+
+    async def are_plain(self, tags: Sequence[str]) -> bool:
+        """Whether all ``tags`` are at hand; the twin's images bring no steps."""
+        return not await self.missing_images(tags)
 
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image."""
@@ -188,6 +227,7 @@ class MemoryProjectResources:
             self._engine.remove(name)
         for network in [n for n, owner in self._engine.networks.items() if owner == project]:
             del self._engine.networks[network]
+            self._engine.subnets.pop(network, None)
         for volume in await self.volumes(project):
             if volume not in keep_volumes:
                 del self._engine.volumes[volume]

@@ -1,21 +1,26 @@
 """Bundles and workspaces that are dictionaries of files."""
 
+import hashlib
 from collections.abc import AsyncIterable, Mapping, Sequence
 
 import anyio.lowlevel
 import anyio.to_thread
+import msgspec
+import yaml
 
 from adapters.memory.archives import Files, is_zip, unpacked
 from domain.bundles import (
     COMPOSE_FILE_NAMES,
     MAX_COMPOSE_FILE_BYTES,
+    BundleEntry,
     BundleLimits,
     compose_files,
 )
+from domain.compose_model import Document
 from domain.errors import BundleRefused, StorageFailed
-from domain.names import EnvironmentName, OperationId
+from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.ports.compose import Project
-from domain.ports.workspaces import Bundle
+from domain.ports.workspaces import Bundle, BundleContents
 
 
 class MemoryBundles:
@@ -24,6 +29,7 @@ class MemoryBundles:
     def __init__(self, limits: BundleLimits) -> None:
         self._limits = limits
         self.archives: dict[str, bytes] = {}
+        self.library: dict[BundleDigest, bytes] = {}
         self._serial = 0
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
@@ -33,14 +39,41 @@ class MemoryBundles:
             archive += chunk
             self._limits.check_archive(len(archive))
         self._serial += 1
-        bundle = Bundle(id=f"bundle-{self._serial}", size_bytes=len(archive))
+        digest = BundleDigest(f"sha256:{hashlib.sha256(archive).hexdigest()}")
+        bundle = Bundle(id=f"bundle-{self._serial}", size_bytes=len(archive), digest=digest)
         self.archives[bundle.id] = bytes(archive)
         return bundle
 
     async def discard(self, bundle: Bundle) -> None:
-        """Removes the archive."""
+        """Removes the archive, unless it is kept."""
         await anyio.lowlevel.checkpoint()
         self.archives.pop(bundle.id, None)
+
+    async def keep(self, bundle: Bundle) -> Bundle:
+        """Keeps a received archive for later deploys."""
+        await anyio.lowlevel.checkpoint()
+        if not bundle.kept:
+            self.library[bundle.digest] = self.archives.pop(bundle.id)
+        return _kept(bundle.digest, bundle.size_bytes)
+
+    async def kept(self, digest: BundleDigest) -> Bundle | None:
+        """The kept archive of this digest."""
+        await anyio.lowlevel.checkpoint()
+        archive = self.library.get(digest)
+        return None if archive is None else _kept(digest, len(archive))
+
+    async def forget(self, digest: BundleDigest) -> None:
+        """Removes a kept archive."""
+        await anyio.lowlevel.checkpoint()
+        self.library.pop(digest, None)
+
+    def archive(self, bundle: Bundle) -> bytes:
+        """The bytes of an archive."""
+        return self.library[bundle.digest] if bundle.kept else self.archives[bundle.id]
+
+
+def _kept(digest: BundleDigest, size_bytes: int) -> Bundle:
+    return Bundle(id=digest, size_bytes=size_bytes, digest=digest, kept=True)
 
 
 class MemoryWorkspaces:
@@ -56,10 +89,12 @@ class MemoryWorkspaces:
         self.staged: dict[OperationId, Files] = {}
         self.previous: dict[OperationId, Files | None] = {}
         self.stuck: set[str] = set()
+        self.models: dict[str, Document] = {}
+        """What is kept of resolved projects: path → document."""
 
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""
-        archive = self.bundles.archives[bundle.id]
+        archive = self.bundles.archive(bundle)
         if is_zip(archive):
             files = unpacked(archive, self._limits)
         else:
@@ -77,12 +112,61 @@ class MemoryWorkspaces:
             raise BundleRefused(f"The bundle holds a folder named {file_name}.")
         files[file_name,] = content
 
+    async def contents(self, operation: OperationId, project: Project) -> BundleContents:
+        """What was staged."""
+        await anyio.lowlevel.checkpoint()
+        files = self.staged[operation]
+        services: set[str] = set()
+        for name in project.files:
+            services |= _services(files[name,])
+        entries = [
+            BundleEntry(path="/".join(parts), size_bytes=len(data)) for parts, data in files.items()
+        ]
+        return BundleContents(
+            entries=tuple(sorted(entries, key=lambda entry: entry.path)),
+            services=tuple(sorted(services)),
+        )
+
+    def home(self, name: EnvironmentName) -> str:
+        """Where the environment's folder stands, or will."""
+        return f"/standing/{name}"
+
+    async def keep_model(self, operation: OperationId, document: Document) -> None:
+        """Writes the model of a staged project."""
+        await anyio.lowlevel.checkpoint()
+        self.models[f"/models/{operation}/model"] = _copied(document)
+
+    async def build_project(
+        self, operation: OperationId, project: Project, document: Document
+    ) -> Project:
+        """Writes a document for the time of the operation."""
+        await anyio.lowlevel.checkpoint()
+        path = f"/models/{operation}/build"
+        self.models[path] = _copied(document)
+        return Project(name=document["name"], directory=project.directory, files=(), model=path)
+
+    async def model(self, name: EnvironmentName) -> Document | None:
+        """The model of the project that stands."""
+        await anyio.lowlevel.checkpoint()
+        return self.models.get(f"/models/{name}")
+
+    async def replace_model(self, name: EnvironmentName, document: Document) -> None:
+        """Writes the model of the project that stands."""
+        await anyio.lowlevel.checkpoint()
+        self.models[f"/models/{name}"] = _copied(document)
+
     async def install(self, operation: OperationId, name: EnvironmentName) -> Project:
         """Moves the staged project to its place."""
         await anyio.lowlevel.checkpoint()
         self.previous[operation] = self.standing.get(name)
         self.standing[name] = self.staged.pop(operation)
+        self._move_model(f"/models/{name}", f"/models/{operation}/previous")
+        self._move_model(f"/models/{operation}/model", f"/models/{name}")
         return self._project(name)
+
+    def _move_model(self, path: str, target: str) -> None:
+        if path in self.models:
+            self.models[target] = self.models.pop(path)
 
     async def roll_back(self, operation: OperationId, name: EnvironmentName) -> None:
         """Undoes ``install`` and ``stage``."""
@@ -90,16 +174,24 @@ class MemoryWorkspaces:
         self.staged.pop(operation, None)
         if operation in self.previous:
             earlier = self.previous.pop(operation)
+            self.models.pop(f"/models/{name}", None)
+            self._move_model(f"/models/{operation}/previous", f"/models/{name}")
             if earlier is None:
                 self.standing.pop(name, None)
             else:
                 self.standing[name] = earlier
+        self._forget_models(operation)
+
+    def _forget_models(self, operation: OperationId) -> None:
+        begins = f"/models/{operation}/"
+        self.models = {p: d for p, d in self.models.items() if not p.startswith(begins)}
 
     async def commit(self, operation: OperationId) -> None:
         """Removes what the operation put aside or left staged."""
         await anyio.lowlevel.checkpoint()
         self.staged.pop(operation, None)
         self.previous.pop(operation, None)
+        self._forget_models(operation)
 
     async def project(self, name: EnvironmentName) -> Project | None:
         """The project that stands."""
@@ -117,7 +209,8 @@ class MemoryWorkspaces:
     async def unfinished(self) -> Sequence[OperationId]:
         """Operations that left something staged or put aside."""
         await anyio.lowlevel.checkpoint()
-        return sorted({*self.staged, *self.previous})
+        left = {OperationId(p.split("/")[2]) for p in self.models if p.count("/") == 3}
+        return sorted({*self.staged, *self.previous, *left})
 
     async def remove(self, name: EnvironmentName) -> None:
         """Removes the environment's folder with all that is in it."""
@@ -127,6 +220,7 @@ class MemoryWorkspaces:
                 f"Files of {name} belong to other users.", blocked_by=f"/removed/{name}"
             )
         self.standing.pop(name, None)
+        self.models.pop(f"/models/{name}", None)
 
     async def tidy(self) -> None:
         """Drops archives nobody waits for; fails as ``remove`` does while anybody is stuck."""
@@ -140,6 +234,8 @@ class MemoryWorkspaces:
     async def read(self, project: Project, name: str) -> bytes | None:
         """A file of a project; for the twin of Compose."""
         await anyio.lowlevel.checkpoint()
+        if name in self.models:
+            return msgspec.json.encode(self.models[name])
         place, _, key = project.directory.strip("/").partition("/")
         if place == "staged":
             files = self.staged.get(OperationId(key), {})
@@ -152,8 +248,25 @@ class MemoryWorkspaces:
         return {"/".join(parts): data for parts, data in self.standing.get(name, {}).items()}
 
     def _project(self, name: EnvironmentName) -> Project:
+        model = f"/models/{name}"
+        if model in self.models:
+            return Project(name=name, directory=f"/standing/{name}", files=(), model=model)
         files = _compose_files(self.standing[name])
         return Project(name=name, directory=f"/standing/{name}", files=files)
+
+
+def _services(text: bytes) -> set[str]:
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return set()
+    services = document.get("services") if isinstance(document, dict) else None
+    return {str(name) for name in services} if isinstance(services, dict) else set()
+
+
+def _copied(document: Document) -> Document:
+    copy: Document = msgspec.json.decode(msgspec.json.encode(document))
+    return copy
 
 
 def _compose_files(files: Files) -> tuple[str, ...]:

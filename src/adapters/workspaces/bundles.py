@@ -1,5 +1,6 @@
 """Archives on their way into a workspace."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterable
@@ -10,22 +11,34 @@ import anyio
 from adapters.workspaces.removal import remove_tree
 from adapters.workspaces.storage import Storage
 from domain.bundles import BundleLimits
+from domain.names import BundleDigest
 from domain.ports.workspaces import Bundle
 
 _BATCH_BYTES = 1024 * 1024
 
 
 class DiskBundles:
-    """Keeps archives as files in a folder of the agent's own."""
+    """Keeps archives as files in folders of the agent's own.
 
-    def __init__(self, folder: Path, limits: BundleLimits, storage: Storage) -> None:
+    Args:
+        folder: of archives that are being received, or wait for one deploy.
+        library: of archives that are kept, named by their digest; on the same file system.
+        limits: how large they may be.
+        storage: runs the work.
+    """
+
+    def __init__(self, folder: Path, library: Path, limits: BundleLimits, storage: Storage) -> None:
         self._folder = folder
+        self._library = library
         self._limits = limits
         self._storage = storage
 
     def path(self, bundle: Bundle) -> Path:
         """Where the archive lies."""
-        return self._folder / bundle.id
+        return self._kept_path(bundle.digest) if bundle.kept else self._folder / bundle.id
+
+    def _kept_path(self, digest: BundleDigest) -> Path:
+        return self._library / digest.removeprefix("sha256:")
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
         """Keeps an archive as it comes."""
@@ -33,35 +46,74 @@ class DiskBundles:
         descriptor = await self._storage.run("receiving the bundle", lambda: _create(path))
         try:
             try:
-                size = await self._write(descriptor, chunks)
+                size, digest = await self._write(descriptor, chunks)
             finally:
                 os.close(descriptor)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._storage.run("removing the bundle", lambda: remove_tree(path))
             raise
-        return Bundle(id=path.name, size_bytes=size)
+        return Bundle(id=path.name, size_bytes=size, digest=digest)
 
-    async def _write(self, descriptor: int, chunks: AsyncIterable[bytes]) -> int:
-        size = 0
+    async def _write(
+        self, descriptor: int, chunks: AsyncIterable[bytes]
+    ) -> tuple[int, BundleDigest]:
+        size, digest = 0, hashlib.sha256()
         batch = bytearray()
+
+        async def flush() -> None:
+            data = bytes(batch)
+            batch.clear()
+
+            def work() -> None:
+                digest.update(data)
+                _write_all(descriptor, data)
+
+            await self._storage.run("receiving the bundle", work)
+
         async for chunk in chunks:
             size += len(chunk)
             self._limits.check_archive(size)
             batch += chunk
             if len(batch) >= _BATCH_BYTES:
-                await self._append(descriptor, bytes(batch))
-                batch.clear()
-        await self._append(descriptor, bytes(batch))
-        return size
-
-    async def _append(self, descriptor: int, data: bytes) -> None:
-        await self._storage.run("receiving the bundle", lambda: _write_all(descriptor, data))
+                await flush()
+        await flush()
+        return size, BundleDigest(f"sha256:{digest.hexdigest()}")
 
     async def discard(self, bundle: Bundle) -> None:
-        """Removes the archive."""
+        """Removes the archive, unless it is kept."""
+        if not bundle.kept:
+            await self._storage.run(
+                "removing the bundle", lambda: self.path(bundle).unlink(missing_ok=True)
+            )
+
+    async def keep(self, bundle: Bundle) -> Bundle:
+        """Keeps a received archive for later deploys."""
+        if not bundle.kept:
+            target = self._kept_path(bundle.digest)
+            await self._storage.run(
+                "keeping the bundle", lambda: self.path(bundle).replace(target) and None
+            )
+        return Bundle(
+            id=bundle.digest, size_bytes=bundle.size_bytes, digest=bundle.digest, kept=True
+        )
+
+    async def kept(self, digest: BundleDigest) -> Bundle | None:
+        """The kept archive of this digest."""
+
+        def work() -> Bundle | None:
+            try:
+                size = self._kept_path(digest).lstat().st_size
+            except FileNotFoundError:
+                return None
+            return Bundle(id=digest, size_bytes=size, digest=digest, kept=True)
+
+        return await self._storage.run("looking for a bundle", work)
+
+    async def forget(self, digest: BundleDigest) -> None:
+        """Removes a kept archive."""
         await self._storage.run(
-            "removing the bundle", lambda: self.path(bundle).unlink(missing_ok=True)
+            "removing a bundle", lambda: self._kept_path(digest).unlink(missing_ok=True)
         )
 
 

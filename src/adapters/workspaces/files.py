@@ -4,8 +4,11 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 ``<root>/.agent``, on the same file system, so that taking a place is one rename:
 
 - ``bundles/<id>``: archives being received
-- ``operations/<id>/staged``: a project being prepared
-- ``operations/<id>/previous``: what it replaced
+- ``library/<digest>``: archives that are kept
+- ``models/<name>.json``: the resolved model that an environment runs
+- ``operations/<id>/staged``: a project being prepared, and ``model.json`` beside it
+- ``operations/<id>/previous``: what it replaced, and ``previous.json``, its model
+- ``operations/<id>/build.json``: what is being built
 - ``operations/<id>/installed``: a mark, made before anything of ``install`` is done
 - ``removed/<id>``: what is being deleted
 """
@@ -18,9 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from adapters.workspaces.archives import unpack
 from adapters.workspaces.bundles import DiskBundles
+from adapters.workspaces.contents import read_contents
 from adapters.workspaces.removal import remove_tree
 from adapters.workspaces.storage import Storage
 from adapters.workspaces.writer import Checkpoint
@@ -30,10 +35,11 @@ from domain.bundles import (
     BundleLimits,
     compose_files,
 )
+from domain.compose_model import Document
 from domain.errors import BundleRefused, InvalidName, StorageFailed, StorageFull
 from domain.names import EnvironmentName, OperationId, environment_name
 from domain.ports.compose import Project
-from domain.ports.workspaces import Bundle
+from domain.ports.workspaces import Bundle, BundleContents
 
 
 class DiskWorkspaces:
@@ -45,8 +51,10 @@ class DiskWorkspaces:
         self._operations = root / ".agent" / "operations"
         self._removed = root / ".agent" / "removed"
         self._received = root / ".agent" / "bundles"
+        self._library = root / ".agent" / "library"
+        self._models = root / ".agent" / "models"
         self._storage = Storage()
-        self.bundles = DiskBundles(self._received, limits, self._storage)
+        self.bundles = DiskBundles(self._received, self._library, limits, self._storage)
 
     async def prepare(self) -> None:
         """Makes the folders.
@@ -58,7 +66,8 @@ class DiskWorkspaces:
         def work() -> None:
             self._root.mkdir(parents=True, exist_ok=True)
             (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
-            for folder in (self._operations, self._removed, self._received):
+            folders = (self._operations, self._removed, self._received, self._library, self._models)
+            for folder in folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
             probe = self._removed / secrets.token_hex(8)
             probe.touch()
@@ -101,35 +110,103 @@ class DiskWorkspaces:
             if path.is_dir() and not path.is_symlink():
                 raise BundleRefused(f"The bundle holds a folder named {file_name}.")
             path.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-                file.write(content)
+            _write_secret(path, content)
 
         await self._storage.run(f"writing {file_name}", work)
 
+    async def contents(self, operation: OperationId, project: Project) -> BundleContents:
+        """What was staged."""
+        staged = self._operations / operation / "staged"
+        return await self._storage.run(
+            "reading the bundle", lambda: read_contents(staged, project.files)
+        )
+
+    def home(self, name: EnvironmentName) -> str:
+        """Where the environment's folder stands, or will."""
+        return str(self._root / name)
+
+    async def keep_model(self, operation: OperationId, document: Document) -> None:
+        """Writes the model of a staged project."""
+        await self._write_document(self._operations / operation / "model.json", document)
+
+    async def build_project(
+        self, operation: OperationId, project: Project, document: Document
+    ) -> Project:
+        """Writes a document for the time of the operation."""
+        path = self._operations / operation / "build.json"
+        await self._write_document(path, document)
+        return Project(
+            name=document["name"], directory=project.directory, files=(), model=str(path)
+        )
+
+    async def _write_document(self, path: Path, document: Document) -> None:
+        def work() -> None:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.unlink(missing_ok=True)
+            _write_secret(path, msgspec.json.encode(document))
+
+        await self._storage.run("writing a Compose file", work)
+
+    async def model(self, name: EnvironmentName) -> Document | None:
+        """The model of the project that stands."""
+
+        def work() -> Document | None:
+            try:
+                document: Document = msgspec.json.decode(self._model_path(name).read_bytes())
+            except (FileNotFoundError, msgspec.DecodeError):
+                return None
+            return document
+
+        return await self._storage.run("reading a model", work)
+
+    async def replace_model(self, name: EnvironmentName, document: Document) -> None:
+        """Writes the model of the project that stands, in one go."""
+        fresh = self._models / f"{name}.json.new"
+        await self._write_document(fresh, document)
+        await self._storage.run("writing a model", lambda: fresh.replace(self._model_path(name)))
+
+    def _model_path(self, name: EnvironmentName) -> Path:
+        return self._models / f"{name}.json"
+
     async def install(self, operation: OperationId, name: EnvironmentName) -> Project:
         """Moves the staged project to its place; an earlier one is put aside."""
-        folder, home = self._operations / operation, self._root / name
+        folder, home, model = (
+            self._operations / operation,
+            self._root / name,
+            self._model_path(name),
+        )
 
-        def work() -> tuple[str, ...]:
+        def work() -> Project:
             files = _compose_files(folder / "staged")
             (folder / "installed").touch()
             if os.path.lexists(home):
                 home.rename(folder / "previous")
+            if model.exists():
+                model.rename(folder / "previous.json")
             (folder / "staged").rename(home)
-            return files
+            if not (folder / "model.json").exists():
+                return Project(name=name, directory=str(home), files=files)
+            (folder / "model.json").rename(model)
+            return Project(name=name, directory=str(home), files=files, model=str(model))
 
-        files = await self._storage.run("moving the project to its place", work)
-        return Project(name=name, directory=str(home), files=files)
+        return await self._storage.run("moving the project to its place", work)
 
     async def roll_back(self, operation: OperationId, name: EnvironmentName) -> None:
         """Undoes ``install`` and ``stage``."""
-        folder, home = self._operations / operation, self._root / name
+        folder, home, model = (
+            self._operations / operation,
+            self._root / name,
+            self._model_path(name),
+        )
 
         def work() -> None:
-            moved_in = (folder / "installed").exists() and not (folder / "staged").exists()
-            if moved_in and os.path.lexists(home):
+            installed = (folder / "installed").exists()
+            if installed and not (folder / "model.json").exists() and _moved_in(folder):
+                model.unlink(missing_ok=True)
+            if installed and _moved_in(folder) and os.path.lexists(home):
                 home.rename(folder / "staged")
+            if (folder / "previous.json").exists():
+                (folder / "previous.json").rename(model)
             if os.path.lexists(folder / "previous"):
                 (folder / "previous").rename(home)
             (folder / "installed").unlink(missing_ok=True)
@@ -151,6 +228,9 @@ class DiskWorkspaces:
         try:
             if not stat.S_ISDIR(home.lstat().st_mode):
                 return None
+            if self._model_path(name).exists():
+                model = str(self._model_path(name))
+                return Project(name=name, directory=str(home), files=(), model=model)
             return Project(name=name, directory=str(home), files=_compose_files(home))
         except (FileNotFoundError, BundleRefused):
             return None
@@ -185,6 +265,9 @@ class DiskWorkspaces:
         await self._remove(self._root / name, "removing the environment's files")
         # What an earlier attempt could not delete bears the environment's name still.
         await self._remove_left_over(f"{name}.")
+        await self._storage.run(
+            "removing a model", lambda: self._model_path(name).unlink(missing_ok=True)
+        )
 
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
@@ -226,6 +309,17 @@ class DiskWorkspaces:
                 raise faults[0]
 
         await self._storage.run("removing old files", work)
+
+
+def _moved_in(folder: Path) -> bool:
+    return not (folder / "staged").exists()
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """Writes a file that was not there, for nobody else to read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(content)
 
 
 def _compose_files(folder: Path) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Compose projects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -20,6 +20,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute; relative paths in the Compose files are resolved against it."""
     files: tuple[str, ...]
     """Names of the Compose files in the directory, in the order they are merged."""
+    model: str | None = None
+    """Path of a resolved document that is read instead of the files; nothing else is read then."""
 
 
 class Compose(Protocol):
@@ -42,16 +44,34 @@ class Compose(Protocol):
         """
         ...
 
-    async def resolve(self, project: Project) -> ComposeModel:
-        """The project as Compose reads it; nothing is built or started."""
+    async def resolve(
+        self, project: Project, variables: Mapping[str, str] | None = None
+    ) -> ComposeModel:
+        """The project as Compose reads it; nothing is built or started.
+
+        Args:
+            project: the project.
+            variables: for interpolation; they win over the bundle's own ``.env``.
+        """
         ...
 
-    async def build(self, project: Project, on_line: OutputLine) -> None:
-        """Builds the images of the services that have a build."""
+    async def build(self, project: Project, on_line: OutputLine, *, anew: bool = False) -> None:
+        """Builds the images of the services that have a build.
+
+        Args:
+            project: the project.
+            on_line: takes the output.
+            anew: run every step, whatever is known from earlier builds.
+        """
         ...
 
-    async def up(self, project: Project, on_line: OutputLine) -> None:
+    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
         """Creates and starts everything anew, without building.
+
+        Args:
+            project: the project.
+            on_line: takes the output.
+            recreate: make containers anew that are there already; else they are only started.
 
         Success means that Compose started every container, and that the conditions of
         ``depends_on`` were met; not that every service answers yet.

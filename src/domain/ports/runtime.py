@@ -4,7 +4,7 @@ Every call ends within the adapter's time limit. All may raise ``EngineUnavailab
 Engine does not answer in time, and ``EngineRefused`` when it answers with an error of its own.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from domain.containers import Container, EngineInfo, Image
@@ -27,6 +27,14 @@ class ProjectResources(Protocol):
 
     async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
         """Those of ``tags`` that name no image on this host, in the order they came."""
+        ...
+
+    async def image_ids(self, tags: Sequence[str]) -> Mapping[str, str]:
+        """The images that ``tags`` name on this host: tag → identifier; those missing left out."""
+        ...
+
+    async def are_plain(self, tags: Sequence[str]) -> bool:
+        """Whether all ``tags`` are at hand and none brings steps for builds that start from it."""
         ...
 
     async def tag(self, image_id: str, tag: str) -> None:
@@ -77,9 +85,21 @@ class ProjectResources(Protocol):
         ...
 
 
+class Networks(Protocol):
+    """The networks of the host."""
+
+    async def subnets(self) -> Sequence[tuple[str, str]]:
+        """Pairs of a network's name and an address range that it has."""
+        ...
+
+
 class Engine(Protocol):
     """The Engine itself."""
 
     async def info(self) -> EngineInfo:
         """What the Engine says of itself."""
+        ...
+
+    async def prune_build_cache(self) -> int:
+        """Removes what earlier builds left to be quicker the next time; how many bytes went."""
         ...

@@ -4,11 +4,15 @@ Each call is one transaction, on disk when it returns. All may raise ``StoreUnav
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
+from domain.bundles import BundleRecord
 from domain.environments import Environment
-from domain.names import EnvironmentName, OperationId
-from domain.operations import Operation
+from domain.images import ImageRecord
+from domain.names import BundleDigest, EnvironmentName, OperationId
+from domain.operations import Operation, OperationEvent
+from domain.timeline import TimelineEntry
 
 
 class Environments(Protocol):
@@ -31,6 +35,46 @@ class Environments(Protocol):
         ...
 
 
+class BundleRecords(Protocol):
+    """Records of kept bundles."""
+
+    async def get(self, digest: BundleDigest) -> BundleRecord | None:
+        """The record of one bundle."""
+        ...
+
+    async def list(self) -> Sequence[BundleRecord]:
+        """All records, sorted by digest."""
+        ...
+
+    async def put(self, bundle: BundleRecord) -> None:
+        """Writes a record, in place of an earlier one of the digest."""
+        ...
+
+    async def remove(self, digest: BundleDigest) -> None:
+        """Takes a record away. May be repeated."""
+        ...
+
+
+class ImageRecords(Protocol):
+    """Records of images that were built or pulled for environments."""
+
+    async def get(self, tag: str) -> ImageRecord | None:
+        """The record of one image."""
+        ...
+
+    async def list(self) -> Sequence[ImageRecord]:
+        """All records, sorted by tag."""
+        ...
+
+    async def put(self, image: ImageRecord) -> None:
+        """Writes a record, in place of an earlier one of the tag."""
+        ...
+
+    async def remove(self, tag: str) -> None:
+        """Takes a record away. May be repeated."""
+        ...
+
+
 class OperationRecords(Protocol):
     """Records of operations."""
 
@@ -46,8 +90,48 @@ class OperationRecords(Protocol):
         """Operations that have not ended, oldest request first."""
         ...
 
-    async def prune(self, keep: int) -> None:
-        """Takes away the records of all but the ``keep`` newest operations that have ended."""
+    async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
+        """The ``limit`` newest operations, of one subject or of all, newest first."""
+        ...
+
+    async def by_key(self, idempotency_key: str) -> Operation | None:
+        """The newest operation that was asked for with this key."""
+        ...
+
+    async def put_events(self, operation: OperationId, events: Sequence[OperationEvent]) -> None:
+        """Writes what happened in an operation, in place of what was written before.
+
+        Goes with the operation's record.
+        """
+        ...
+
+    async def events(self, operation: OperationId) -> Sequence[OperationEvent]:
+        """What happened in an operation; empty where nothing was written."""
+        ...
+
+    async def prune(self, keep: int, *, before: datetime | None = None) -> None:
+        """Takes away records of operations that have ended.
+
+        Args:
+            keep: how many of the newest stay.
+            before: those that were asked for before this moment go all the same.
+        """
+        ...
+
+
+class Timeline(Protocol):
+    """What happened to environments."""
+
+    async def append(self, entry: TimelineEntry) -> None:
+        """Adds an entry."""
+        ...
+
+    async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
+        """The ``limit`` newest entries of one environment, oldest first."""
+        ...
+
+    async def prune(self, *, before: datetime, keep: int) -> None:
+        """Takes away entries from before a moment, and all but the ``keep`` newest of each name."""
         ...
 
 
@@ -60,8 +144,23 @@ class Store(Protocol):
         ...
 
     @property
+    def bundles(self) -> BundleRecords:
+        """Records of kept bundles."""
+        ...
+
+    @property
+    def images(self) -> ImageRecords:
+        """Records of images."""
+        ...
+
+    @property
     def operations(self) -> OperationRecords:
         """Records of operations."""
+        ...
+
+    @property
+    def timeline(self) -> Timeline:
+        """What happened to environments."""
         ...
 
     async def check(self) -> None:

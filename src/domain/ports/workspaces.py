@@ -5,7 +5,9 @@ from typing import Protocol
 
 import msgspec
 
-from domain.names import EnvironmentName, OperationId
+from domain.bundles import BundleEntry
+from domain.compose_model import Document
+from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.ports.compose import Project
 
 
@@ -14,6 +16,18 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     size_bytes: int
+    digest: BundleDigest
+    kept: bool = False
+    """Whether it stays for other deploys."""
+
+
+class BundleContents(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle holds."""
+
+    entries: tuple[BundleEntry, ...]
+    """Its files, sorted by path."""
+    services: tuple[str, ...]
+    """Names in its Compose files, sorted; empty where these cannot be read without Compose."""
 
 
 class Bundles(Protocol):
@@ -33,7 +47,19 @@ class Bundles(Protocol):
         ...
 
     async def discard(self, bundle: Bundle) -> None:
-        """Removes the archive. May be repeated."""
+        """Removes the archive, unless it is kept. May be repeated."""
+        ...
+
+    async def keep(self, bundle: Bundle) -> Bundle:
+        """Keeps a received archive for later deploys; the same content is kept once."""
+        ...
+
+    async def kept(self, digest: BundleDigest) -> Bundle | None:
+        """The kept archive of this digest."""
+        ...
+
+    async def forget(self, digest: BundleDigest) -> None:
+        """Removes a kept archive. May be repeated."""
         ...
 
 
@@ -60,6 +86,38 @@ class Workspaces(Protocol):
         """Writes a file at the top of a staged project, mode 0600, whatever stood there before."""
         ...
 
+    async def contents(self, operation: OperationId, project: Project) -> BundleContents:
+        """What was staged."""
+        ...
+
+    def home(self, name: EnvironmentName) -> str:
+        """Where the environment's folder stands, or will."""
+        ...
+
+    async def keep_model(self, operation: OperationId, document: Document) -> None:
+        """Writes the model of a staged project, which ``install`` moves to its place with it.
+
+        It lies where no container of the project can reach it, mode 0600.
+        """
+        ...
+
+    async def build_project(
+        self, operation: OperationId, project: Project, document: Document
+    ) -> Project:
+        """Writes a document for the time of the operation; gives the project that reads it.
+
+        Its name is the document's; its folder that of ``project``. Goes with ``commit``.
+        """
+        ...
+
+    async def model(self, name: EnvironmentName) -> Document | None:
+        """The model of the project that stands; None where none was kept with it."""
+        ...
+
+    async def replace_model(self, name: EnvironmentName, document: Document) -> None:
+        """Writes the model of the project that stands, in one go."""
+        ...
+
     async def install(self, operation: OperationId, name: EnvironmentName) -> Project:
         """Moves the staged project to its place; an earlier one is put aside for the operation."""
         ...
@@ -76,7 +134,10 @@ class Workspaces(Protocol):
         ...
 
     async def project(self, name: EnvironmentName) -> Project | None:
-        """The project that stands; None where no folder or no Compose file does."""
+        """The project that stands, with the model that was kept with it, else its Compose files.
+
+        None where neither stands.
+        """
         ...
 
     async def projects(self) -> Sequence[Project]:

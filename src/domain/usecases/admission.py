@@ -1,7 +1,15 @@
 """Who may launch: the host's limits, with what is under way counted in."""
 
-from domain.capacity import CapacityLimits, admit, committed_containers
+from domain.capacity import (
+    CapacityLimits,
+    Demand,
+    admit,
+    admit_promises,
+    committed_containers,
+    promised,
+)
 from domain.names import EnvironmentName
+from domain.ports.store import Environments
 from domain.usecases.host import ADMISSION_WINDOW_SECONDS, HostWatch
 from domain.usecases.inventory import InventoryWatch
 
@@ -9,13 +17,20 @@ from domain.usecases.inventory import InventoryWatch
 class Admission:
     """Admits launches and keeps their places until they run."""
 
-    def __init__(self, limits: CapacityLimits, inventory: InventoryWatch, host: HostWatch) -> None:
+    def __init__(
+        self,
+        limits: CapacityLimits,
+        environments: Environments,
+        inventory: InventoryWatch,
+        host: HostWatch,
+    ) -> None:
         self.limits = limits
+        self._environments = environments
         self._inventory = inventory
         self._host = host
-        self._reserved: dict[EnvironmentName, int] = {}
+        self._reserved: dict[EnvironmentName, Demand] = {}
 
-    async def admit(self, name: EnvironmentName, containers: int) -> None:
+    async def admit(self, name: EnvironmentName, demand: Demand) -> None:
         """Reserves places for an environment's containers, in place of an earlier reservation.
 
         An environment of that name that already runs is not counted, since it is replaced.
@@ -26,14 +41,28 @@ class Admission:
         """
         picture = await self._inventory.require_engine()
         usage = await self._host.usage(ADMISSION_WINDOW_SECONDS)
+        identity = await self._host.identity()
+        records = await self._environments.list()
+        # Nothing is awaited from here to the reservation, so that two cannot take the same place.
         admit(
             self.limits,
             committed=committed_containers(picture, self._reserved, without=name),
-            asked=containers,
+            asked=demand.containers,
             cpu_percent=usage.cpu_percent,
             memory_percent=usage.memory.percent,
         )
-        self._reserved[name] = containers
+        admit_promises(
+            self.limits,
+            promised=promised(records, self._reserved, without=name),
+            asked=demand,
+            cpus=identity.cpus,
+            memory_bytes=identity.memory_bytes,
+        )
+        self._reserved[name] = demand
+
+    async def host_cpus(self) -> int:
+        """How many CPUs the host has."""
+        return (await self._host.identity()).cpus
 
     def release(self, name: EnvironmentName) -> None:
         """Gives the reservation back. May be repeated."""

@@ -1,23 +1,31 @@
-"""Changes to environments that stand: restart and delete."""
+"""Changes to environments that stand: start, stop, restart, rebuild, reset, delete."""
+
+from collections.abc import Awaitable, Callable
 
 import anyio
+import msgspec
 
+from domain.arrangement import with_images
+from domain.bundles import VPN_PROFILE_NAME
+from domain.compose_model import compose_model
 from domain.environments import Environment, EnvironmentState, observed_state
 from domain.errors import (
     AgentError,
     BundleRefused,
+    EnvironmentHeld,
     EnvironmentNotFound,
     OperationCancelled,
     StepFailed,
 )
 from domain.names import EnvironmentName
-from domain.operations import OperationKind, Replacement, Step
+from domain.operations import BY_MANAGER, Asked, OperationKind, Replacement, Step
 from domain.ports.clock import Clock
-from domain.ports.compose import Compose
+from domain.ports.compose import Compose, Project
 from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
 from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
+from domain.usecases.builds import Builds, Rebuild
 from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
@@ -28,12 +36,10 @@ DELETE_SECONDS = 600.0
 
 
 class Lifecycle:
-    """Restarts and removes environments.
+    """Changes environments that stand, and removes them.
 
     Args:
-        restart_seconds: limit of a whole restart.
-        builds: how many rebuilds may run at once; apart from those of launches, so that a restart
-            never waits behind them.
+        change_seconds: limit of any change but a removal.
     """
 
     def __init__(
@@ -45,12 +51,13 @@ class Lifecycle:
         resources: ProjectResources,
         operations: Operations,
         inventory: InventoryWatch,
+        builds: Builds,
+        legacy_builds: int,
         undo: Undo,
         clearing: Clearing,
         clock: Clock,
         log: Log,
-        restart_seconds: float,
-        builds: int,
+        change_seconds: float,
     ) -> None:
         self._environments = environments
         self._workspaces = workspaces
@@ -58,31 +65,105 @@ class Lifecycle:
         self._resources = resources
         self._operations = operations
         self._inventory = inventory
+        self._builds = builds
         self._undo = undo
         self._clearing = clearing
         self._clock = clock
         self._log = log
-        self._restart_seconds = restart_seconds
-        self._build_slots = anyio.Semaphore(builds)
+        self._change_seconds = change_seconds
+        self._legacy_slots = anyio.Semaphore(legacy_builds)
 
-    async def restart(self, name: EnvironmentName) -> Ticket:
-        """Takes a restart: images are built anew, then all containers recreated.
+    async def start(self, name: EnvironmentName, *, asked: Asked = BY_MANAGER) -> Ticket:
+        """Takes the start of all containers that do not run; those that are gone are made anew.
+
+        Raises:
+            EnvironmentNotFound: there is none, and none is being launched.
+            EngineUnavailable: nothing can be started at present.
+        """
+        return await self._change(OperationKind.START, name, self._start, asked)
+
+    async def stop(self, name: EnvironmentName, *, asked: Asked = BY_MANAGER) -> Ticket:
+        """Takes the stop of all containers; nothing is removed.
+
+        Raises:
+            EnvironmentNotFound: there is none, and none is being launched.
+            EngineUnavailable: nothing can be stopped at present.
+        """
+        return await self._change(OperationKind.STOP, name, self._stop, asked)
+
+    async def restart(self, name: EnvironmentName, *, asked: Asked = BY_MANAGER) -> Ticket:
+        """Takes a restart: the same containers, stopped and started again.
 
         Raises:
             EnvironmentNotFound: there is none, and none is being launched.
             EngineUnavailable: nothing can be restarted at present.
         """
+        return await self._change(OperationKind.RESTART, name, self._restart, asked)
+
+    async def rebuild(
+        self,
+        name: EnvironmentName,
+        *,
+        asked: Asked = BY_MANAGER,
+        rebuild: Rebuild = Rebuild.ALL,
+    ) -> Ticket:
+        """Takes a rebuild: images are built again, then all containers made anew.
+
+        Raises:
+            EnvironmentNotFound: there is none, and none is being launched.
+            EngineUnavailable: nothing can be built at present.
+        """
+
+        async def work(run: Run, name: EnvironmentName) -> None:
+            await self._rebuild(run, name, rebuild)
+
+        return await self._change(OperationKind.REBUILD, name, work, asked)
+
+    async def reset(self, name: EnvironmentName, *, asked: Asked = BY_MANAGER) -> Ticket:
+        """Takes a reset: containers, networks and volumes are made anew from the images at hand.
+
+        Raises:
+            EnvironmentNotFound: there is none, and none is being launched.
+            EngineUnavailable: nothing can be started at present.
+        """
+        return await self._change(OperationKind.RESET, name, self._reset, asked)
+
+    async def _change(
+        self,
+        kind: OperationKind,
+        name: EnvironmentName,
+        change: Callable[[Run, EnvironmentName], Awaitable[None]],
+        asked: Asked,
+    ) -> Ticket:
         await self._require(name)
         await self._inventory.require_engine()
 
         async def work(run: Run) -> None:
-            await self._restart(run, name)
+            await self._standing(name)
+            try:
+                await change(run, name)
+            except AgentError as fault:
+                await self._note_error(name, fault.detail)
+                raise
+            else:
+                await self._note_error(name, "")
+            finally:
+                self._builds.release(run.id)
+                with anyio.CancelScope(shield=True):
+                    await self._note_state(name)
 
         return await self._operations.submit(
-            OperationKind.RESTART, name, work, seconds=self._restart_seconds
+            kind, name, work, seconds=self._change_seconds, asked=asked
         )
 
-    async def delete(self, name: EnvironmentName, *, cut_off: bool = False) -> Ticket:
+    async def delete(
+        self,
+        name: EnvironmentName,
+        *,
+        cut_off: bool = False,
+        asked: Asked = BY_MANAGER,
+        force: bool = True,
+    ) -> Ticket:
         """Takes a removal, which displaces launches and restarts of the environment.
 
         A removal that is under way already is joined.
@@ -90,10 +171,15 @@ class Lifecycle:
         Args:
             name: the environment.
             cut_off: what it was doing was cut off, so the Engine may still be at it.
+            asked: who asks.
+            force: remove it also while somebody holds it.
 
         Raises:
             EnvironmentNotFound: there is none, and none is being launched.
+            EnvironmentHeld: somebody holds it.
         """
+        if not force:
+            await self._refuse_held(name)
         if self._operations.under_way(name) is None:
             await self._require_or_forget(name)
         # Looked at after the last wait, so that of two who ask at once the second joins the first.
@@ -106,12 +192,17 @@ class Lifecycle:
 
         self._operations.displace(
             name,
-            {OperationKind.DEPLOY, OperationKind.RESTART},
+            set(OperationKind) - {OperationKind.DELETE},
             OperationCancelled(f"Environment {name!r} was deleted before this was done."),
         )
         return await self._operations.submit(
-            OperationKind.DELETE, name, work, seconds=DELETE_SECONDS
+            OperationKind.DELETE, name, work, seconds=DELETE_SECONDS, asked=asked
         )
+
+    async def _refuse_held(self, name: EnvironmentName) -> None:
+        record = await self._environments.get(name)
+        if record is not None and record.hold is not None and record.held(self._clock.now()):
+            raise EnvironmentHeld(name, record.hold.owner, record.hold.reason)
 
     async def _require(self, name: EnvironmentName) -> None:
         if self._operations.under_way(name) is None:
@@ -131,28 +222,89 @@ class Lifecycle:
             raise EnvironmentNotFound(name)
         return record
 
+    async def _start(self, run: Run, name: EnvironmentName) -> None:
+        await run.step(Step.START)
+        await self._compose.up(await self._project(name), run.line, recreate=False)
+
+    async def _stop(self, run: Run, name: EnvironmentName) -> None:
+        await run.step(Step.STOP)
+        await self._compose.stop(name, run.line)
+
     async def _restart(self, run: Run, name: EnvironmentName) -> None:
-        await self._standing(name)
+        project = await self._project(name)
+        await self._stop(run, name)
+        await run.step(Step.START)
+        await self._compose.up(project, run.line, recreate=False)
+
+    async def _reset(self, run: Run, name: EnvironmentName) -> None:
+        project = await self._project(name)
+        await run.step(Step.REMOVE)
+        await self._resources.sweep(name)
+        await run.step(Step.START)
+        await self._compose.up(project, run.line)
+
+    async def _rebuild(self, run: Run, name: EnvironmentName, rebuild: Rebuild) -> None:
         await run.step(Step.CHECK)
+        project = await self._project(name)
+        record = await self._standing(name)
+        if record.modelled:
+            await self._build_again(run, project, record, rebuild)
+        else:
+            await self._build_as_it_stands(run, project)
+        await run.step(Step.START)
+        await self._compose.up(project, run.line)
+        await self._forget_replaced(name)
+
+    async def _forget_replaced(self, name: EnvironmentName) -> None:
+        record = await self._standing(name)
+        await self._builds.forget_own(name, keep=record.images.values())
+
+    async def _build_again(
+        self, run: Run, project: Project, record: Environment, rebuild: Rebuild
+    ) -> None:
+        """Builds from what lies in the folder now, and lets the model run what came of it."""
+        document = await self._workspaces.model(record.name)
+        if document is None:
+            raise BundleRefused(
+                f"The model of environment {record.name!r} is gone.", hint="Launch it again."
+            )
+        secret = f"{project.directory}/{VPN_PROFILE_NAME}" if record.vpn else None
+        try:
+            planned = await self._builds.plan(
+                run, project, compose_model(document), secret=secret, untrusted=True
+            )
+            if not planned.plans:
+                return
+            await self._builds.make(run, planned, rebuild=rebuild)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._clearing.run(lambda: self._workspaces.commit(run.id))
+        await self._workspaces.replace_model(record.name, with_images(document, planned.by_service))
+        await self._environments.put(msgspec.structs.replace(record, images=planned.images))
+
+    async def _build_as_it_stands(self, run: Run, project: Project) -> None:
+        """Builds what an earlier agent deployed, as that one did."""
+        model = await self._compose.resolve(project)
+        before = await self._resources.images(project.name)
+        if model.builds:
+            await run.step(Step.BUILD)
+            async with self._legacy_slots:
+                await self._compose.build(project, run.line)
+        for image in before:
+            await self._resources.remove_image(image.id)
+
+    async def _project(self, name: EnvironmentName) -> Project:
         project = await self._workspaces.project(name)
         if project is None:
             raise BundleRefused(
                 f"The Compose file of environment {name!r} is gone.", hint="Launch it again."
             )
-        model = await self._compose.resolve(project)
-        before = await self._resources.images(name)
-        if model.builds:
-            await run.step(Step.BUILD)
-            async with self._build_slots:
-                await self._compose.build(project, run.line)
-        await run.step(Step.START)
-        try:
-            await self._compose.up(project, run.line)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._note_state(name)
-        for image in before:
-            await self._resources.remove_image(image.id)
+        return project
+
+    async def _note_error(self, name: EnvironmentName, reason: str) -> None:
+        record = await self._environments.get(name)
+        if record is not None and record.last_error != reason:
+            await self._environments.put(msgspec.structs.replace(record, last_error=reason))
 
     async def _note_state(self, name: EnvironmentName) -> None:
         """Writes down what the containers show."""
@@ -185,9 +337,10 @@ class Lifecycle:
         Raises:
             AgentError: something stays; the record does too, so that it can be tried again.
         """
-        await self._stop(name, run)
+        await self._end_containers(name, run)
         await self._resources.sweep(name, cut_off=cut_off)
         await self._undo.forget_images(name, keep=Replacement())
+        await self._builds.forget_own(name)
         await self._clearing.run(lambda: self._workspaces.remove(name))
         await self._environments.remove(name)
         try:
@@ -195,7 +348,7 @@ class Lifecycle:
         except AgentError as fault:
             self._log.debug("inventory not refreshed", environment=name, reason=fault.detail)
 
-    async def _stop(self, name: EnvironmentName, run: Run) -> None:
+    async def _end_containers(self, name: EnvironmentName, run: Run) -> None:
         try:
             await self._compose.stop(name, run.line)
         except StepFailed as fault:

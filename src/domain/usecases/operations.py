@@ -3,9 +3,9 @@
 An operation belongs to the agent, not to whoever asked for it: it goes on when nobody waits.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection
-from contextlib import AsyncExitStack
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,16 +15,23 @@ import msgspec
 
 from domain.errors import (
     AgentError,
+    KeyReused,
     NotAccepting,
     OperationCancelled,
     OperationInterrupted,
+    OperationNotCancellable,
+    OperationNotFound,
     StepTimedOut,
     StoreUnavailable,
 )
-from domain.names import EnvironmentName, OperationId
+from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import (
+    BY_MANAGER,
     OUTPUT_TAIL_LINES,
+    Asked,
+    EventKind,
     Operation,
+    OperationEvent,
     OperationKind,
     OperationState,
     Replacement,
@@ -33,6 +40,7 @@ from domain.operations import (
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
+from domain.usecases.progress import Progress
 
 Work = Callable[["Run"], Awaitable[None]]
 """What an operation does; raises an ``AgentError`` where it fails."""
@@ -40,8 +48,8 @@ Work = Callable[["Run"], Awaitable[None]]
 Afterwards = Callable[[], Awaitable[None]]
 """Tidies up after an operation; never raises."""
 
-KEEP_RECORDS = 1000
-"""How many ended operations are remembered."""
+_FINISHED_ONCE_BEGUN = {OperationKind.DELETE, OperationKind.RESET}
+"""Half of it is of no use to anybody."""
 
 
 class Run:
@@ -55,20 +63,37 @@ class Run:
         self._clock = clock
         self._log = log
         self._output: deque[str] = deque(maxlen=OUTPUT_TAIL_LINES)
+        self.progress = Progress()
+        self.cut_off_by: AgentError | None = None
+        """Why it is to end before it is done."""
+        self._tell(EventKind.STATE, operation.state.value)
+
+    def _tell(self, kind: EventKind, text: str) -> None:
+        self.progress.add(kind, text, self._clock.now())
 
     @property
     def id(self) -> OperationId:
         """The operation's identifier."""
         return self.operation.id
 
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines of output."""
+        return tuple(self._output)
+
     async def step(self, step: Step) -> None:
         """Notes, on disk, that a step begins; nothing of it may be done before this returns."""
         await self.write(step=step)
+        self._tell(EventKind.STEP, step.value)
         self._log.info("operation step", **self._fields(), step=step.value)
 
     async def pulling(self, images: tuple[str, ...]) -> None:
         """Notes, on disk, which images the host did not have."""
         await self.write(pulls=images)
+
+    async def building(self, tags: tuple[str, ...]) -> None:
+        """Notes, on disk, which images are about to be built."""
+        await self.write(builds=tags)
 
     async def replacing(self, replacement: Replacement) -> None:
         """Notes, on disk, what stood before."""
@@ -77,11 +102,13 @@ class Run:
     def line(self, text: str) -> None:
         """Takes one line of output."""
         self._output.append(text)
+        self._tell(EventKind.OUTPUT, text)
         self._log.debug("operation output", **self._fields(), line=text)
 
     async def began(self) -> None:
         """Notes, on disk, that the operation left the queue."""
         await self.write(state=OperationState.RUNNING, started_at=self._clock.now())
+        self._tell(EventKind.STATE, OperationState.RUNNING.value)
         self._log.info("operation began", **self._fields())
 
     async def ended(self, state: OperationState, fault: AgentError | None) -> None:
@@ -97,7 +124,9 @@ class Run:
                 error=fault.code,
                 reason=fault.detail,
             )
+        self._tell(EventKind.STATE, state.value)
         try:
+            await self._records.put_events(self.id, self.progress.events)
             await self.write(
                 state=state,
                 ended_at=self._clock.now(),
@@ -105,7 +134,6 @@ class Run:
                 reason=fault.detail if fault else "",
                 output=tuple(self._output),
             )
-            await self._records.prune(KEEP_RECORDS)
         except StoreUnavailable as refusal:
             # The change itself is done; the next start finds the record open and looks again.
             self._log.error("operation record not written", **fields, reason=refusal.detail)
@@ -120,7 +148,7 @@ class Run:
         return {
             "operation": operation.id,
             "kind": operation.kind.value,
-            "environment": operation.environment,
+            "subject": operation.subject,
         }
 
 
@@ -148,11 +176,12 @@ class Ticket:
         """Tells all who wait that it has ended."""
         self._fault = fault
         self._done.set()
+        self._run.progress.end()
 
     def cancel(self, reason: AgentError) -> None:
         """Lets it end as soon as what it began is undone."""
         if not self._done.is_set() and self.cancelled_by is None:
-            self.cancelled_by = reason
+            self.cancelled_by = self._run.cut_off_by = reason
             self.scope.cancel()
 
     async def ended(self) -> None:
@@ -200,7 +229,10 @@ class Operations:
         self._records = records
         self._clock = clock
         self._log = log
-        self._lines: dict[EnvironmentName, _Line] = {}
+        self._lines: dict[str, _Line] = {}
+        self._keys: dict[str, anyio.Lock] = {}
+        self.ended: Counter[tuple[OperationKind, OperationState]] = Counter()
+        """How many have ended, and how."""
         self._group = anyio.create_task_group()
         self._stack = AsyncExitStack()
         self._refusal: str | None = "The agent is starting and puts its environments in order."
@@ -245,6 +277,108 @@ class Operations:
         line = self._lines.get(name)
         return line.tickets[-1] if line is not None else None
 
+    def live(self, operation: OperationId) -> Ticket | None:
+        """The ticket of an operation that has not ended."""
+        return next((t for t in self._tickets() if t.operation.id == operation), None)
+
+    def needs(self, bundle: BundleDigest) -> bool:
+        """Whether an operation that has not ended deploys or builds this bundle."""
+        return any(ticket.operation.bundle == bundle for ticket in self._tickets())
+
+    def place(self, operation: Operation) -> int | None:
+        """How many operations of its subject come before it; None for one that does not wait."""
+        line = self._lines.get(operation.subject)
+        if operation.state is not OperationState.QUEUED or line is None:
+            return None
+        ahead = [t.operation.id for t in line.tickets]
+        return ahead.index(operation.id) if operation.id in ahead else None
+
+    async def get(self, operation: OperationId) -> Operation:
+        """An operation as it is now.
+
+        Raises:
+            OperationNotFound: there is none, or its record has gone.
+        """
+        ticket = self.live(operation)
+        found = ticket.operation if ticket else await self._records.get(operation)
+        if found is None:
+            raise OperationNotFound(operation)
+        return found
+
+    async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
+        """The newest operations, of one subject or of all, newest first."""
+        return await self._records.latest(subject, limit)
+
+    async def events(self, operation: OperationId) -> Sequence[OperationEvent]:
+        """What has happened in an operation so far."""
+        ticket = self.live(operation)
+        if ticket is not None:
+            return ticket.run.progress.events
+        return await self._records.events(operation)
+
+    async def follow(
+        self, operation: OperationId, after: int
+    ) -> AsyncIterator[OperationEvent | None]:
+        """What happened in an operation after an event, and what happens until it ends.
+
+        None where nothing has happened for a while.
+        """
+        ticket = self.live(operation)
+        if ticket is not None:
+            async for event in ticket.run.progress.follow(after):
+                yield event
+            return
+        for event in await self._records.events(operation):
+            if event.id > after:
+                yield event
+
+    async def cancel(self, operation: OperationId, by: str) -> Ticket:
+        """Cancels an operation: one that waits at once, one that runs as soon as it is undone.
+
+        Raises:
+            OperationNotFound: there is none.
+            OperationNotCancellable: it has ended, or is of a kind that is finished once begun.
+        """
+        found = await self.get(operation)
+        ticket = self.live(operation)
+        if ticket is None:
+            raise OperationNotCancellable(found.id, f"it has ended ({found.state})")
+        running = ticket.operation.state is OperationState.RUNNING
+        if running and found.kind in _FINISHED_ONCE_BEGUN:
+            raise OperationNotCancellable(found.id, f"a {found.kind} is finished once it has begun")
+        ticket.cancel(OperationCancelled(f"Operation {found.id} was cancelled by {by}."))
+        return ticket
+
+    @asynccontextmanager
+    async def once(self, asked: Asked) -> AsyncIterator[Operation | None]:
+        """Gives the operation that the same request led to before, if it was made before.
+
+        Requests with one Idempotency-Key go one after another through this.
+
+        Raises:
+            KeyReused: the key came with another request.
+        """
+        key = asked.idempotency_key
+        if key is None:
+            yield None
+            return
+        lock = self._keys.setdefault(key, anyio.Lock())
+        try:
+            async with lock:
+                found = await self._records.by_key(key)
+                if found is not None and found.asked.fingerprint != asked.fingerprint:
+                    raise KeyReused
+                yield None if found is None else await self.get(found.id)
+        finally:
+            if not lock.statistics().tasks_waiting and not lock.locked():
+                self._keys.pop(key, None)
+
+    def running(self, name: EnvironmentName) -> Ticket | None:
+        """The operation of the environment that runs."""
+        line = self._lines.get(name)
+        tickets = line.tickets if line is not None else ()
+        return next((t for t in tickets if t.operation.state is OperationState.RUNNING), None)
+
     @property
     def count(self) -> int:
         """How many have not ended."""
@@ -262,20 +396,24 @@ class Operations:
     async def submit(
         self,
         kind: OperationKind,
-        name: EnvironmentName,
+        name: EnvironmentName | None,
         work: Work,
         *,
         seconds: float,
         afterwards: Afterwards | None = None,
+        asked: Asked = BY_MANAGER,
+        bundle: BundleDigest | None = None,
     ) -> Ticket:
-        """Takes an operation, which runs when all earlier ones of the environment have ended.
+        """Takes an operation, which runs when all earlier ones of its subject have ended.
 
         Args:
             kind: what it does.
-            name: whom it changes.
+            name: the environment that it changes; None for what is done to a bundle.
             work: does it.
             seconds: limit from now to its end, waiting included; then it is cancelled.
             afterwards: is done at its end, also where it never left the queue.
+            asked: who asks for it.
+            bundle: what it deploys or builds.
 
         Raises:
             NotAccepting: the agent is starting or stopping.
@@ -287,11 +425,13 @@ class Operations:
             id=OperationId(self._clock.new_id()),
             kind=kind,
             environment=name,
+            bundle=bundle,
             state=OperationState.QUEUED,
             requested_at=self._clock.now(),
+            asked=asked,
         )
         ticket = Ticket(Run(operation, self._records, self._clock, self._log))
-        line = self._lines.setdefault(name, _Line())
+        line = self._lines.setdefault(operation.subject, _Line())
         # In line before the record is written, so that the order is that of the requests.
         line.tickets.append(ticket)
         with anyio.CancelScope(shield=True):
@@ -328,13 +468,14 @@ class Operations:
                 if job.afterwards is not None:
                     await job.afterwards()
                 await ticket.run.ended(state, fault)
+            self.ended[ticket.operation.kind, state] += 1
             self._leave(line, ticket)
             ticket.end(fault)
 
     def _leave(self, line: _Line, ticket: Ticket) -> None:
         line.tickets.remove(ticket)
         if not line.tickets:
-            self._lines.pop(ticket.operation.environment, None)
+            self._lines.pop(ticket.operation.subject, None)
 
 
 def _took_too_long(job: _Job) -> AgentError:

@@ -4,7 +4,7 @@ Intents were written down before they were acted on, so what is not ended can be
 What runs is left alone.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from domain.containers import Inventory
@@ -17,12 +17,13 @@ from domain.errors import (
     StorageFailed,
 )
 from domain.names import EnvironmentName
-from domain.operations import Operation, OperationKind, OperationState
+from domain.operations import BY_AGENT, Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose
 from domain.ports.log import Log
 from domain.ports.store import Store
 from domain.ports.workspaces import Workspaces
+from domain.usecases.builds import Builds
 from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
@@ -44,6 +45,7 @@ class Recovery:
         inventory: InventoryWatch,
         operations: Operations,
         undo: Undo,
+        builds: Builds,
         clearing: Clearing,
         lifecycle: Lifecycle,
         clock: Clock,
@@ -55,6 +57,7 @@ class Recovery:
         self._inventory = inventory
         self._operations = operations
         self._undo = undo
+        self._builds = builds
         self._clearing = clearing
         self._lifecycle = lifecycle
         self._clock = clock
@@ -87,6 +90,8 @@ class Recovery:
         again = await self._mend()
         await self._discard_orphans()
         await self._take_over(picture)
+        # What was undone has changed the picture.
+        await self._inventory.refresh()
         await self._look_again()
         self._operations.open()
         for kind, name in again:
@@ -100,12 +105,14 @@ class Recovery:
                 "operation was interrupted",
                 operation=operation.id,
                 kind=operation.kind.value,
-                environment=operation.environment,
+                subject=operation.subject,
             )
             if operation.kind is OperationKind.DEPLOY:
                 await self._mend_deploy(operation)
+            elif operation.kind is OperationKind.BUILD:
+                await self._builds.discard(operation)
             elif _to_be_finished(operation):
-                again.append((operation.kind, operation.environment))
+                again.append((operation.kind, operation.target))
             await self._close(operation)
         for record in await self._store.environments.list():
             wanted = (OperationKind.DELETE, record.name)
@@ -114,7 +121,7 @@ class Recovery:
         return again
 
     async def _mend_deploy(self, operation: Operation) -> None:
-        record = await self._store.environments.get(operation.environment)
+        record = await self._store.environments.get(operation.target)
         if record is not None and record.operation == operation.id:
             if record.state is EnvironmentState.DEPLOYING:
                 await self._undo.deploy(operation, _INTERRUPTED, self._log_line)
@@ -176,17 +183,22 @@ class Recovery:
                     await self._store.environments.put(changed)
 
     async def _resume(self, kind: OperationKind, name: EnvironmentName) -> None:
+        finish: Mapping[OperationKind, Callable[[EnvironmentName], Awaitable[object]]] = {
+            OperationKind.DELETE: partial(self._lifecycle.delete, cut_off=True, asked=BY_AGENT),
+            OperationKind.START: partial(self._lifecycle.start, asked=BY_AGENT),
+            OperationKind.STOP: partial(self._lifecycle.stop, asked=BY_AGENT),
+            OperationKind.RESTART: partial(self._lifecycle.restart, asked=BY_AGENT),
+            OperationKind.REBUILD: partial(self._lifecycle.rebuild, asked=BY_AGENT),
+            OperationKind.RESET: partial(self._lifecycle.reset, asked=BY_AGENT),
+        }
         try:
-            if kind is OperationKind.DELETE:
-                await self._lifecycle.delete(name, cut_off=True)
-            else:
-                await self._lifecycle.restart(name)
+            await finish[kind](name)
         except EnvironmentNotFound:
             self._log.debug("nothing left to resume", environment=name, kind=kind.value)
 
 
 def _to_be_finished(operation: Operation) -> bool:
-    # A restart that waited in line has changed nothing; a removal was meant all the same.
+    # A change that waited in line has changed nothing; a removal was meant all the same.
     return operation.kind is OperationKind.DELETE or operation.state is OperationState.RUNNING
 
 

@@ -3,7 +3,9 @@
 Everything here may be repeated, and works from what the operation wrote down before it acted.
 """
 
-from collections.abc import Collection
+from datetime import datetime
+
+import msgspec
 
 from domain.environments import Environment, EnvironmentState
 from domain.errors import AgentError
@@ -15,6 +17,7 @@ from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
 from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
+from domain.usecases.builds import Builds
 from domain.usecases.clearing import Clearing
 
 _BEFORE_REPLACING = {None, Step.UNPACK, Step.CHECK, Step.BUILD}
@@ -31,6 +34,7 @@ class Undo:
         compose: Compose,
         resources: ProjectResources,
         clearing: Clearing,
+        builds: Builds,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -39,20 +43,14 @@ class Undo:
         self._compose = compose
         self._resources = resources
         self._clearing = clearing
+        self._builds = builds
         self._clock = clock
         self._log = log
 
-    async def deploy(
-        self,
-        operation: Operation,
-        reason: str,
-        on_line: OutputLine,
-        *,
-        spare_images: Collection[str] = (),
-    ) -> None:
+    async def deploy(self, operation: Operation, reason: str, on_line: OutputLine) -> None:
         """Removes what the deploy made, and brings back what it replaced.
 
-        Images that it pulled go too, but those in ``spare_images``, which others wait for.
+        Images that it built or pulled go too, but those that others need.
         The record ends as failed where there was nothing before, else as what was there.
 
         Raises:
@@ -64,13 +62,11 @@ class Undo:
         else:
             state = await self._bring_back(operation, operation.replaces, on_line)
             await self._settle(operation, state, reason)
-        for image in operation.pulls:
-            if image not in spare_images:
-                await self._resources.untag(image)
+        await self._builds.discard(operation)
         self._log.info("deploy undone", operation=operation.id, environment=operation.environment)
 
     async def _remove_all(self, operation: Operation) -> None:
-        name = operation.environment
+        name = operation.target
         await self._resources.sweep(name, cut_off=operation.step is Step.START)
         await self.forget_images(name, keep=Replacement())
         await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
@@ -78,7 +74,7 @@ class Undo:
     async def _bring_back(
         self, operation: Operation, earlier: Replacement, on_line: OutputLine
     ) -> EnvironmentState:
-        name = operation.environment
+        name = operation.target
         untouched = operation.step in _BEFORE_REPLACING
         if not untouched:
             await self._resources.sweep(name, keep_volumes=earlier.volumes, cut_off=True)
@@ -87,7 +83,7 @@ class Undo:
             await self._resources.tag(image, tag)
         await self.forget_images(name, keep=earlier)
         if untouched:
-            return EnvironmentState.RUNNING
+            return earlier.record.state if earlier.record else EnvironmentState.RUNNING
         return await self._restart(name, on_line)
 
     async def _restart(self, name: EnvironmentName, on_line: OutputLine) -> EnvironmentState:
@@ -114,23 +110,26 @@ class Undo:
                 await self._resources.remove_image(image.id)
 
     async def _settle(self, operation: Operation, state: EnvironmentState, reason: str) -> None:
-        record = await self._environments.get(operation.environment)
+        record = await self._environments.get(operation.target)
         if record is None or record.state is not EnvironmentState.DEPLOYING:
             return
-        await self._environments.put(_settled(record, state, operation, reason, self._clock))
+        earlier = operation.replaces.record if operation.replaces else None
+        await self._environments.put(
+            _settled(record, earlier or record, state, reason, self._clock.now())
+        )
 
 
 def _settled(
-    record: Environment,
-    state: EnvironmentState,
-    operation: Operation,
-    reason: str,
-    clock: Clock,
+    record: Environment, earlier: Environment, state: EnvironmentState, reason: str, now: datetime
 ) -> Environment:
-    now = clock.now()
     if state is EnvironmentState.FAILED:
-        return record.becoming(state, at=now, operation=operation.id, reason=reason)
-    running = record.becoming(EnvironmentState.RUNNING, at=now, operation=operation.id)
-    if state is EnvironmentState.RUNNING:
-        return running
-    return running.becoming(state, at=now, reason=reason)
+        failed = record.becoming(state, at=now, reason=reason)
+        return msgspec.structs.replace(failed, networks={}, images={}, last_error=reason)
+    return msgspec.structs.replace(
+        earlier,
+        state=state,
+        updated_at=now,
+        operation=record.operation,
+        reason="" if state is EnvironmentState.RUNNING else reason,
+        last_error=reason,
+    )

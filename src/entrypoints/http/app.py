@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import AgentError
 from entrypoints.agent import Agent, Exposition
-from entrypoints.http import contract, system
+from entrypoints.http import bundles, contract, environments, operations, system
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import agent_problem, http_problem, unexpected_problem
 
@@ -27,7 +27,13 @@ _DESCRIPTION = (
 def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
     """The application that serves ``agent``."""
     app = Litestar(
-        route_handlers=[contract.router, system.router],
+        route_handlers=[
+            contract.router,
+            environments.router,
+            operations.router,
+            bundles.router,
+            system.router,
+        ],
         guards=[require_key],
         exception_handlers={
             AgentError: agent_problem,

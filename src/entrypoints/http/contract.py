@@ -12,6 +12,7 @@ from litestar.params import FromPath
 
 from domain.errors import StepTimedOut
 from domain.names import EnvironmentName, environment_name
+from domain.usecases.deploy import DeployRequest
 from domain.usecases.operations import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.launch_body import read_launch
@@ -99,7 +100,9 @@ async def launch(request: AnyRequest) -> Change:
     """
     agent = _agent(request)
     wanted = await read_launch(request, agent.bundles, agent.settings.max_body_bytes)
-    ticket = await agent.deploy.launch(wanted.name, wanted.bundle, wanted.vpn_profile)
+    ticket = await agent.deploy.launch(
+        DeployRequest(name=wanted.name, bundle=wanted.bundle, vpn_profile=wanted.vpn_profile)
+    )
     if not await ticket.finished(LAUNCH_SECONDS):
         raise StepTimedOut(
             "launch", f"operation {ticket.operation.id} goes on; see GET /agent/containers."
@@ -118,7 +121,7 @@ async def launch(request: AnyRequest) -> Change:
 async def restart(request: AnyRequest, name: FromPath[str]) -> Response[Change | PendingChange]:
     """Builds the images of an environment anew and recreates its containers."""
     environment = environment_name(name)
-    ticket = await _agent(request).lifecycle.restart(environment)
+    ticket = await _agent(request).lifecycle.rebuild(environment)
     return await _answer(ticket, environment, done="restarted", going="restarting")
 
 

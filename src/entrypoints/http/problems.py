@@ -21,11 +21,20 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.RequestTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.KeyRefused: HTTPStatus.UNAUTHORIZED,
     errors.EnvironmentNotFound: HTTPStatus.NOT_FOUND,
+    errors.EnvironmentExists: HTTPStatus.CONFLICT,
+    errors.EnvironmentHeld: HTTPStatus.CONFLICT,
+    errors.BundleNotFound: HTTPStatus.NOT_FOUND,
+    errors.BundleInUse: HTTPStatus.CONFLICT,
+    errors.DigestMismatch: HTTPStatus.BAD_REQUEST,
+    errors.OperationNotFound: HTTPStatus.NOT_FOUND,
+    errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NameTaken: HTTPStatus.CONFLICT,
     errors.OperationCancelled: HTTPStatus.CONFLICT,
+    errors.OperationNotCancellable: HTTPStatus.CONFLICT,
     errors.OperationInterrupted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RetryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CapacityExceeded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NetworkPoolExhausted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EngineUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotAccepting: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -66,6 +75,15 @@ def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> 
         kind=f"urn:container-host-agent:{fault.code}",
         headers=headers,
     )
+
+
+def recorded_problem(request: Request[Any, Any, Any], code: str, detail: str) -> Response[Problem]:
+    """A failure that a record tells of, as it was answered when it happened."""
+    status = next(
+        (status for kind, status in STATUSES.items() if kind.code == code),
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+    )
+    return _response(request, status, detail, kind=f"urn:container-host-agent:{code}")
 
 
 def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Problem]:

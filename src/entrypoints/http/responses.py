@@ -8,9 +8,10 @@ from entrypoints.http.problems import MEDIA_TYPE, Problem
 
 _MEANINGS = {
     401: "The server key is missing or wrong.",
-    404: "There is no such environment.",
+    400: "What was received is not what its digest says.",
+    404: "There is no such thing.",
     408: "The request did not arrive in time.",
-    409: "A later request took this one's place.",
+    409: "It stands in the way of something else, or a later request took its place.",
     413: "The request is too large.",
     422: "The request, or the bundle in it, cannot be used as it is; `detail` says why.",
     500: "The agent could not do it; `detail` says why.",

@@ -7,6 +7,7 @@ import msgspec
 from litestar import MediaType, Request, Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 
+from domain.ports.firewall import FirewallState
 from domain.resources import FileSystem, MemoryUsage, NetworkCounters
 from domain.usecases.health import HealthReport
 from entrypoints.agent import Agent, Exposition
@@ -51,6 +52,9 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_containers: int
     max_cpu_percent: float
     max_memory_percent: float
+    network_pool: str
+    firewall: FirewallState
+    """Whether environments are kept from the host's own services."""
 
 
 class CpuLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +125,8 @@ async def info(request: AnyRequest) -> SystemInfo:
         max_containers=settings.max_containers,
         max_cpu_percent=settings.max_cpu_percent,
         max_memory_percent=settings.max_memory_percent,
+        network_pool=str(settings.network_pool),
+        firewall=agent.protection.state,
     )
 
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -13,10 +13,15 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from domain.environments import Environment
+from adapters.sqlite.records import (
+    DOCUMENTS,
+    SqliteBundles,
+    SqliteEnvironments,
+    SqliteImages,
+    SqliteOperations,
+    SqliteTimeline,
+)
 from domain.errors import StoreUnavailable
-from domain.names import EnvironmentName, OperationId
-from domain.operations import Operation
 from domain.ports.log import Log
 
 T = TypeVar("T")
@@ -44,15 +49,33 @@ class SqliteStore:
         self._limiter = anyio.CapacityLimiter(1)
         self._one_at_a_time = threading.Lock()
         self._environments = SqliteEnvironments(self)
+        self._bundles = SqliteBundles(self)
+        self._images = SqliteImages(self)
         self._operations = SqliteOperations(self)
+        self._timeline = SqliteTimeline(self)
 
     @property
-    def environments(self) -> "SqliteEnvironments":
+    def environments(self) -> SqliteEnvironments:
         """Records of environments."""
         return self._environments
 
     @property
-    def operations(self) -> "SqliteOperations":
+    def bundles(self) -> SqliteBundles:
+        """Records of kept bundles."""
+        return self._bundles
+
+    @property
+    def images(self) -> SqliteImages:
+        """Records of images."""
+        return self._images
+
+    @property
+    def timeline(self) -> SqliteTimeline:
+        """What happened to environments."""
+        return self._timeline
+
+    @property
+    def operations(self) -> SqliteOperations:
         """Records of operations."""
         return self._operations
 
@@ -130,85 +153,6 @@ class SqliteStore:
             self._one_at_a_time.release()
 
 
-class SqliteEnvironments:
-    """Records of environments."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    async def get(self, name: EnvironmentName) -> Environment | None:
-        """The record of one environment."""
-        query = "SELECT document FROM environments WHERE name = ?"
-        key = (name,)
-        found = await self._store.run(
-            lambda c: [_environment(row) for row in c.execute(query, key)]
-        )
-        return found[0] if found else None
-
-    async def list(self) -> Sequence[Environment]:
-        """All records, sorted by name."""
-        query = "SELECT document FROM environments ORDER BY name"
-        return await self._store.run(lambda c: [_environment(row) for row in c.execute(query)])
-
-    async def put(self, environment: Environment) -> None:
-        """Writes a record, in place of an earlier one of the name."""
-        statement = "INSERT OR REPLACE INTO environments VALUES (?, ?)"
-        row = (environment.name, msgspec.json.encode(environment))
-        await self._store.run(lambda c: c.execute(statement, row))
-
-    async def remove(self, name: EnvironmentName) -> None:
-        """Takes a record away."""
-        statement = "DELETE FROM environments WHERE name = ?"
-        await self._store.run(lambda c: c.execute(statement, (name,)))
-
-
-class SqliteOperations:
-    """Records of operations."""
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    async def get(self, operation: OperationId) -> Operation | None:
-        """The record of one operation."""
-        query = "SELECT document FROM operations WHERE id = ?"
-        key = (operation,)
-        found = await self._store.run(lambda c: [_operation(r) for r in c.execute(query, key)])
-        return found[0] if found else None
-
-    async def put(self, operation: Operation) -> None:
-        """Writes a record, in place of an earlier one of the identifier."""
-        statement = "INSERT OR REPLACE INTO operations VALUES (?, ?, ?, ?)"
-        row = (
-            operation.id,
-            operation.state.ended,
-            # Sorted as text, for which all must be written alike.
-            operation.requested_at.astimezone(UTC).isoformat(timespec="microseconds"),
-            msgspec.json.encode(operation),
-        )
-        await self._store.run(lambda c: c.execute(statement, row))
-
-    async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, oldest request first."""
-        query = "SELECT document FROM operations WHERE ended = 0 ORDER BY requested_at, id"
-        return await self._store.run(lambda c: [_operation(row) for row in c.execute(query)])
-
-    async def prune(self, keep: int) -> None:
-        """Takes away the records of all but the ``keep`` newest that have ended."""
-        statement = (
-            "DELETE FROM operations WHERE ended = 1 AND id NOT IN (SELECT id FROM operations "
-            "WHERE ended = 1 ORDER BY requested_at DESC, id DESC LIMIT ?)"
-        )
-        await self._store.run(lambda c: c.execute(statement, (keep,)))
-
-
-def _environment(row: Sequence[bytes]) -> Environment:
-    return msgspec.json.decode(row[0], type=Environment)
-
-
-def _operation(row: Sequence[bytes]) -> Operation:
-    return msgspec.json.decode(row[0], type=Operation)
-
-
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
@@ -268,17 +212,17 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
     _migrate(connection, path)
-    for row in connection.execute("SELECT document FROM environments"):
-        _environment(row)
-    for row in connection.execute("SELECT document FROM operations"):
-        _operation(row)
+    for table, kind in DOCUMENTS:
+        # Names of tables cannot be parameters; these are our own.
+        for (document,) in connection.execute(f"SELECT document FROM {table}"):  # noqa: S608
+            msgspec.json.decode(document, type=kind)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     scripts = sorted(
         (entry.name, entry.read_text())
-        for entry in files("adapters.migrations").iterdir()
+        for entry in files("adapters.sqlite.migrations").iterdir()
         if entry.name.endswith(".sql")
     )
     if version > len(scripts):

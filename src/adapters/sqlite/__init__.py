@@ -1,0 +1,1 @@
+"""The agent's records in an embedded SQLite file."""

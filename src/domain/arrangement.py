@@ -1,0 +1,226 @@
+"""Makes a resolved project fit to run beside others: its own networks, names, images and limits.
+
+What comes of it is the one file that Compose is given to start; the bundle's own is not read again.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from domain.compose_model import ComposeModel, Document
+from domain.environments import Isolation, ServiceRecord
+from domain.errors import BundleRefused
+from domain.images import BUILD_LABEL, BuildPlan
+from domain.limits import ContainerLimits, HeldLimits, LimitRules, own_limits
+from domain.names import EnvironmentName
+
+ENVIRONMENT_LABEL = "container-host-agent.environment"
+"""Marks containers with the environment that they belong to."""
+
+_DEFAULT = "default"
+
+# Say the same as the limits that are set, in other words, or cannot stand beside them.
+_OTHER_LIMIT_KEYS = ("cpu_quota", "cpu_period", "cpu_count", "cpu_percent", "mem_reservation")
+
+
+class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
+    """What an environment is given to run with."""
+
+    name: EnvironmentName
+    isolation: Isolation
+    services: tuple[ServiceRecord, ...]
+    subnets: Mapping[str, str]
+    """Network → address range."""
+
+
+def service_records(
+    model: ComposeModel, asked: ContainerLimits, rules: LimitRules, *, cpus: int
+) -> tuple[ServiceRecord, ...]:
+    """The services of a model with the limits that they get; images are not known yet."""
+    bodies = model.document["services"]
+    return tuple(
+        ServiceRecord(
+            name=service.name,
+            image=service.image or "",
+            replicas=service.replicas,
+            limits=rules.held(asked, own_limits(bodies[service.name]), cpus=cpus),
+        )
+        for service in model.services
+    )
+
+
+def network_needs(model: ComposeModel) -> Mapping[str, int]:
+    """How many containers join each network that gets its addresses from the agent's pool.
+
+    Networks with fixed addresses keep the range that their author chose, as what runs in them
+    counts on it.
+    """
+    fixed = _fixed_networks(model)
+    networks = model.document.get("networks") or {}
+    return {name: model.joined(name) for name in networks if name not in fixed}
+
+
+def check_sharing(model: ComposeModel) -> None:
+    """Refuses what would make one environment share networks or volumes with another.
+
+    Raises:
+        BundleRefused: it names networks or volumes that exist outside of it.
+    """
+    for kind in ("networks", "volumes"):
+        for name, body in (model.document.get(kind) or {}).items():
+            if (body or {}).get("external"):
+                raise BundleRefused(
+                    f"{kind}.{name} is external, and environments share nothing.",
+                    hint=f"Take `external` away: each environment gets a {kind[:-1]} of its own.",
+                )
+
+
+def _fixed_networks(model: ComposeModel) -> Collection[str]:
+    return {
+        name
+        for body in model.document["services"].values()
+        for name, options in (body.get("networks") or {}).items()
+        if options and (options.get("ipv4_address") or options.get("ipv6_address"))
+    }
+
+
+def arranged(
+    model: ComposeModel, arrangement: Arrangement, plans: Mapping[str, BuildPlan]
+) -> Document:
+    """The document that is run.
+
+    Args:
+        model: as Compose resolved it.
+        arrangement: what the environment is given.
+        plans: service → image that was built for it.
+    """
+    document = model.document
+    records = {record.name: record for record in arrangement.services}
+    images = _images(model, arrangement.name, plans)
+    return {
+        **document,
+        "name": arrangement.name,
+        "services": {
+            name: _service(body, records[name], arrangement, images.get(name))
+            for name, body in document["services"].items()
+        },
+        "networks": {
+            name: _network(name, body or {}, arrangement)
+            for name, body in (document.get("networks") or {}).items()
+        },
+        "volumes": {
+            name: {**(body or {}), "name": f"{arrangement.name}_{name}"}
+            for name, body in (document.get("volumes") or {}).items()
+        },
+    }
+
+
+def _images(model: ComposeModel, project: str, plans: Mapping[str, BuildPlan]) -> Mapping[str, str]:
+    """Service → tag, also for services that use what another one builds."""
+    names = model.built_names(project)
+    tags = {service: plan.tag for service, plan in plans.items()}
+    for service in model.services:
+        builder = names.get(service.image or "")
+        if not service.builds and builder in tags:
+            tags[service.name] = tags[builder]
+    return tags
+
+
+def _service(
+    body: Mapping[str, Any],
+    record: ServiceRecord,
+    arrangement: Arrangement,
+    image: str | None,
+) -> Document:
+    left_out = {"container_name", "profiles", *_OTHER_LIMIT_KEYS}
+    service = {key: value for key, value in body.items() if key not in left_out}
+    if image is not None:
+        service["image"] = image
+        service["pull_policy"] = "never"
+    service["labels"] = {**(body.get("labels") or {}), ENVIRONMENT_LABEL: arrangement.name}
+    if alias := body.get("container_name"):
+        # Two environments cannot bear one container's name; within its own it is found by it.
+        service["networks"] = _with_alias(service.get("networks") or {}, alias)
+    return {**service, **_limited(service, record.limits)}
+
+
+def _with_alias(networks: Mapping[str, Any], alias: str) -> Document:
+    return {
+        name: {**(options or {}), "aliases": [*((options or {}).get("aliases") or []), alias]}
+        for name, options in networks.items()
+    }
+
+
+def _limited(service: Mapping[str, Any], limits: HeldLimits) -> Document:
+    keys: dict[str, Any] = {
+        "cpus": limits.cpus,
+        "mem_limit": str(limits.memory_bytes),
+        # The same as the memory: no swap beyond it.
+        "memswap_limit": str(limits.memory_bytes),
+        "pids_limit": limits.pids,
+        "logging": {
+            "driver": "json-file",
+            "options": {"max-size": str(max(1, limits.log_bytes // 2)), "max-file": "2"},
+        },
+    }
+    deploy = service.get("deploy")
+    if deploy:
+        keys["deploy"] = {key: value for key, value in deploy.items() if key != "resources"}
+    return keys
+
+
+def _network(name: str, body: Mapping[str, Any], arrangement: Arrangement) -> Document:
+    network = {**body, "name": f"{arrangement.name}_{name}", "enable_ipv6": False}
+    if subnet := arrangement.subnets.get(name):
+        network["ipam"] = {"config": [{"subnet": subnet}]}
+    if arrangement.isolation is Isolation.INTERNAL:
+        network["internal"] = True
+    return network
+
+
+def with_images(document: Document, plans: Mapping[str, BuildPlan]) -> Document:
+    """A document that runs, with newly built images in place of those it ran with before."""
+    services = document["services"]
+    newer = {services[name]["image"]: plan.tag for name, plan in plans.items()}
+    return {
+        **document,
+        "services": {
+            name: {**body, "image": newer.get(body["image"], body["image"])}
+            for name, body in services.items()
+        },
+    }
+
+
+def build_document(
+    model: ComposeModel, project: str, plans: Collection[BuildPlan], *, digests: Mapping[str, str]
+) -> Document:
+    """The document that builds the images of ``plans`` and nothing else.
+
+    Args:
+        model: as Compose resolved it.
+        project: the Compose project that the images are marked with.
+        plans: what is to be built.
+        digests: tag → digest, which the image is marked with.
+    """
+    bodies = model.document["services"]
+    services = {}
+    for plan in plans:
+        build = bodies[plan.service]["build"]
+        labels = {**(build.get("labels") or {}), BUILD_LABEL: digests.get(plan.tag, "")}
+        services[plan.service] = {"image": plan.tag, "build": {**build, "labels": labels}}
+    extra = {key: model.document[key] for key in ("secrets",) if key in model.document}
+    return {"name": project, "services": services, **extra}
+
+
+def relocated(value: Any, old: str, new: str) -> Any:
+    """The same document with every path below one folder leading below another."""
+    if isinstance(value, str):
+        if value == old or value.startswith(f"{old}/"):
+            return new + value[len(old) :]
+        return value
+    if isinstance(value, Mapping):
+        return {key: relocated(entry, old, new) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [relocated(entry, old, new) for entry in value]
+    return value

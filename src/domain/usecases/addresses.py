@@ -1,0 +1,56 @@
+"""Gives environments their subnets."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+
+import anyio
+import msgspec
+
+from domain.arrangement import network_needs
+from domain.compose_model import ComposeModel
+from domain.errors import EnvironmentNotFound
+from domain.names import EnvironmentName
+from domain.ports.runtime import Networks
+from domain.ports.store import Environments
+from domain.subnets import allocate
+
+
+class Addresses:
+    """Hands out address ranges of the pool; what is handed out stands in the records."""
+
+    def __init__(self, environments: Environments, networks: Networks, pool: IPv4Network) -> None:
+        self._environments = environments
+        self._networks = networks
+        self._pool = pool
+        self._one_at_a_time = anyio.Lock()
+
+    async def assign(self, name: EnvironmentName, model: ComposeModel) -> Mapping[str, str]:
+        """Subnets for the networks of an environment that is being deployed: network → range.
+
+        Raises:
+            NetworkPoolExhausted: there are not enough left.
+            EngineUnavailable: what others use is not known.
+            EnvironmentNotFound: it has no record to keep them in.
+        """
+        wanted = network_needs(model)
+        async with self._one_at_a_time:
+            foreign = await self._foreign(name)
+            records = {record.name: record for record in await self._environments.list()}
+            own = records.pop(name, None)
+            if own is None:
+                raise EnvironmentNotFound(name)
+            taken = [subnet for record in records.values() for subnet in record.networks.values()]
+            # What an earlier deploy of the name had stays its own, in case it is brought back.
+            kept = [subnet for key, subnet in own.networks.items() if key not in wanted]
+            given = allocate(self._pool, wanted, taken=[*foreign, *taken, *kept], keep=own.networks)
+            await self._environments.put(msgspec.structs.replace(own, networks=given))
+        return given
+
+    async def _foreign(self, name: EnvironmentName) -> list[str]:
+        """Ranges of networks on the host that are not of this environment."""
+        found = await self._networks.subnets()
+        return [subnet for network, subnet in found if not network.startswith(f"{name}_")]
+
+    async def in_use(self) -> int:
+        """How many subnets are given out."""
+        return sum(len(record.networks) for record in await self._environments.list())

@@ -1,0 +1,165 @@
+"""Answers why an environment is as it is: what was asked, what was done, what happened to it."""
+
+from collections.abc import Sequence
+
+from domain.containers import ContainerAction, ContainerEvent
+from domain.errors import EnvironmentNotFound, StoreUnavailable
+from domain.names import EnvironmentName
+from domain.operations import EventKind, Operation
+from domain.ports.clock import Clock
+from domain.ports.log import Log
+from domain.ports.store import Environments, Timeline
+from domain.timeline import EntryKind, TimelineEntry
+from domain.usecases.operations import Operations
+
+MOST_OPERATIONS = 50
+"""How many of an environment's operations are told of."""
+
+
+class Chronicle:
+    """Writes down what happens to environments, and tells it together with their operations."""
+
+    def __init__(
+        self,
+        *,
+        environments: Environments,
+        timeline: Timeline,
+        operations: Operations,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._environments = environments
+        self._timeline = timeline
+        self._operations = operations
+        self._clock = clock
+        self._log = log
+
+    async def note(
+        self, name: EnvironmentName, kind: EntryKind, text: str, *, by: str = "agent"
+    ) -> None:
+        """Writes something down; where that fails, only the log tells of it."""
+        await self._append(
+            TimelineEntry(at=self._clock.now(), environment=name, kind=kind, text=text, by=by)
+        )
+
+    async def _append(self, entry: TimelineEntry) -> None:
+        try:
+            await self._timeline.append(entry)
+        except StoreUnavailable as fault:
+            self._log.warning("timeline not written", text=entry.text, reason=fault.detail)
+
+    async def happened(self, event: ContainerEvent) -> None:
+        """Writes down what happened to a container, if it is an environment's."""
+        if event.project is None or event.action not in _TOLD:
+            return
+        name = EnvironmentName(event.project)
+        if await self._environments.get(name) is None:
+            return
+        ticket = self._operations.under_way(name)
+        operation = ticket.operation.id if ticket is not None else None
+        if event.action in _PART_OF_CHANGES and operation is not None:
+            return
+        await self._append(
+            TimelineEntry(
+                at=event.at,
+                environment=name,
+                kind=EntryKind.CONTAINER,
+                text=_words(event),
+                operation=operation,
+                by="" if operation is not None else _culprit(event),
+                container=event.container,
+                exit_code=event.exit_code,
+            )
+        )
+
+    async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
+        """What happened to an environment, oldest first; also of one that is gone, for a while.
+
+        Raises:
+            EnvironmentNotFound: nothing is known of it.
+        """
+        entries = list(await self._timeline.of(name, limit))
+        for operation in reversed(await self._operations.latest(name, MOST_OPERATIONS)):
+            entries += await self._of_operation(name, operation)
+        if not entries and await self._environments.get(name) is None:
+            raise EnvironmentNotFound(name)
+        return sorted(entries, key=lambda entry: entry.at)[-limit:]
+
+    async def _of_operation(
+        self, name: EnvironmentName, operation: Operation
+    ) -> list[TimelineEntry]:
+        operation = await self._operations.get(operation.id)
+        entries = [
+            TimelineEntry(
+                at=operation.requested_at,
+                environment=name,
+                kind=EntryKind.REQUESTED,
+                text=f"{operation.kind.value.capitalize()} was asked for.",
+                operation=operation.id,
+                by=operation.asked.by,
+            )
+        ]
+        entries += [
+            TimelineEntry(
+                at=event.at,
+                environment=name,
+                kind=EntryKind.STEP,
+                text=f"{operation.kind.value.capitalize()}: {event.text}.",
+                operation=operation.id,
+            )
+            for event in await self._operations.events(operation.id)
+            if event.kind is EventKind.STEP
+        ]
+        if operation.ended_at is not None:
+            entries.append(
+                TimelineEntry(
+                    at=operation.ended_at,
+                    environment=name,
+                    kind=EntryKind.ENDED,
+                    text=f"{operation.kind.value.capitalize()} {operation.state}"
+                    + (f": {operation.reason}" if operation.reason else "."),
+                    operation=operation.id,
+                )
+            )
+        return entries
+
+
+_PART_OF_CHANGES = {
+    ContainerAction.KILLED,
+    ContainerAction.STOPPED,
+    ContainerAction.STARTED,
+    ContainerAction.REMOVED,
+}
+"""Told of only where no operation is the reason."""
+
+_TOLD = _PART_OF_CHANGES | {
+    ContainerAction.DIED,
+    ContainerAction.OUT_OF_MEMORY,
+    ContainerAction.HEALTH,
+    ContainerAction.PAUSED,
+    ContainerAction.UNPAUSED,
+    ContainerAction.RESTARTED,
+}
+
+
+def _words(event: ContainerEvent) -> str:
+    container = event.container
+    match event.action:
+        case ContainerAction.DIED:
+            return f"{container} ended with exit code {event.exit_code}."
+        case ContainerAction.OUT_OF_MEMORY:
+            return f"{container} used up its memory, and the kernel ended a process of it."
+        case ContainerAction.HEALTH:
+            return f"{container} is {event.health}."
+        case ContainerAction.KILLED:
+            return f"{container} was sent signal {event.signal}."
+        case ContainerAction.REMOVED:
+            return f"{container} was removed."
+        case action:
+            return f"{container}: {action.value}."
+
+
+def _culprit(event: ContainerEvent) -> str:
+    if event.action in _PART_OF_CHANGES - {ContainerAction.STARTED}:
+        return "somebody at the Engine, not the agent"
+    return ""

@@ -1,0 +1,245 @@
+"""Keeps bundles, so that one upload serves many deploys."""
+
+from collections.abc import AsyncIterable, Sequence
+from contextlib import suppress
+
+import anyio
+import msgspec
+
+from domain.bundles import VPN_PROFILE_NAME, BundleRecord
+from domain.compose_model import ComposeModel
+from domain.errors import AgentError, BundleInUse, BundleNotFound, DigestMismatch
+from domain.names import BundleDigest, EnvironmentName, OperationId
+from domain.operations import Asked, OperationKind, Step
+from domain.ports.clock import Clock
+from domain.ports.compose import Compose, Project
+from domain.ports.log import Log
+from domain.ports.store import BundleRecords, Environments
+from domain.ports.workspaces import Bundle, BundleContents, Bundles, Workspaces
+from domain.usecases.builds import Builds, Planned
+from domain.usecases.inventory import InventoryWatch
+from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.space import Space
+
+# Compose wants a name; what is built ahead must not depend on it.
+_NOBODY = EnvironmentName("bundle")
+
+
+class Library:
+    """The bundles that are kept.
+
+    Args:
+        build_seconds: limit of building a bundle's images ahead, waiting included.
+    """
+
+    def __init__(
+        self,
+        *,
+        records: BundleRecords,
+        environments: Environments,
+        bundles: Bundles,
+        workspaces: Workspaces,
+        compose: Compose,
+        builds: Builds,
+        operations: Operations,
+        inventory: InventoryWatch,
+        space: Space,
+        clock: Clock,
+        log: Log,
+        build_seconds: float,
+    ) -> None:
+        self._records = records
+        self._environments = environments
+        self._bundles = bundles
+        self._workspaces = workspaces
+        self._compose = compose
+        self._builds = builds
+        self._operations = operations
+        self._inventory = inventory
+        self._space = space
+        self._clock = clock
+        self._log = log
+        self._build_seconds = build_seconds
+        self._in_use: dict[BundleDigest, int] = {}
+
+    async def add(
+        self, chunks: AsyncIterable[bytes], *, sha256: bytes | None = None
+    ) -> tuple[BundleRecord, bool]:
+        """Receives a bundle and keeps it; whether it was not there before.
+
+        Args:
+            chunks: the archive as it comes.
+            sha256: what its digest must be; None for any.
+
+        Raises:
+            DigestMismatch: it is another one.
+            BundleRefused: it is too large, broken, or holds what no bundle may.
+            StorageFull: there is no room.
+        """
+        await self._space.require()
+        return await self.admit(await self._bundles.receive(chunks), sha256=sha256)
+
+    async def admit(
+        self, bundle: Bundle, *, sha256: bytes | None = None
+    ) -> tuple[BundleRecord, bool]:
+        """Looks into a received bundle and keeps it; whether it was not there before.
+
+        Raises:
+            DigestMismatch: it is another one than announced.
+            BundleRefused: it is broken, or holds what no bundle may.
+        """
+        try:
+            _check_digest(bundle, sha256)
+            known = await self._records.get(bundle.digest)
+            record = known or _record(bundle, await self._look_into(bundle), self._clock)
+            # The record first: an archive without one would be nobody's.
+            await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
+            await self._bundles.keep(bundle)
+        except BaseException:
+            with anyio.CancelScope(shield=True), suppress(AgentError):
+                await self._bundles.discard(bundle)
+            raise
+        return await self.get(bundle.digest), known is None
+
+    async def _look_into(self, bundle: Bundle) -> BundleContents:
+        operation = OperationId(self._clock.new_id())
+        try:
+            project = await self._workspaces.stage(operation, _NOBODY, bundle)
+            return await self._workspaces.contents(operation, project)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._workspaces.commit(operation)
+
+    async def list(self) -> Sequence[BundleRecord]:
+        """All that are kept, sorted by digest."""
+        return await self._records.list()
+
+    async def get(self, digest: BundleDigest) -> BundleRecord:
+        """What is known of one.
+
+        Raises:
+            BundleNotFound: there is none.
+        """
+        record = await self._records.get(digest)
+        if record is None:
+            raise BundleNotFound(digest)
+        return record
+
+    async def contents(self, digest: BundleDigest) -> BundleContents:
+        """What one holds.
+
+        Raises:
+            BundleNotFound: there is none.
+        """
+        return await self._look_into(await self.archive(digest))
+
+    async def archive(self, digest: BundleDigest) -> Bundle:
+        """The archive of one, which counts as used by that.
+
+        Raises:
+            BundleNotFound: there is none.
+        """
+        record = await self.get(digest)
+        bundle = await self._bundles.kept(digest)
+        if bundle is None:
+            await self._records.remove(digest)
+            raise BundleNotFound(digest)
+        await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
+        return bundle
+
+    async def remove(self, digest: BundleDigest) -> None:
+        """Removes one; environments that were deployed from it stay as they are.
+
+        Raises:
+            BundleNotFound: there is none.
+            BundleInUse: it is being deployed or built.
+        """
+        await self.get(digest)
+        if self._operations.needs(digest):
+            raise BundleInUse(digest)
+        await self._bundles.forget(digest)
+        await self._records.remove(digest)
+
+    async def collect(self, *, unused_seconds: float) -> int:
+        """Removes bundles that nobody has used for so long; how many went."""
+        now, removed = self._clock.now(), 0
+        deployed = {record.bundle for record in await self._environments.list() if record.deployed}
+        for record in await self._records.list():
+            unused = (now - record.used_at).total_seconds() >= unused_seconds
+            if (
+                unused
+                and record.digest not in deployed
+                and not self._operations.needs(record.digest)
+            ):
+                await self._bundles.forget(record.digest)
+                await self._records.remove(record.digest)
+                self._log.info("unused bundle removed", bundle=record.digest)
+                removed += 1
+        return removed
+
+    async def build(self, digest: BundleDigest, *, asked: Asked) -> Ticket:
+        """Takes the building of a bundle's images ahead of its deploys.
+
+        Images that would hold a VPN profile are not built: each environment has its own.
+
+        Raises:
+            BundleNotFound: there is none.
+            StorageFull: there is no room.
+            EngineUnavailable: nothing can be built at present.
+        """
+        await self._inventory.require_engine()
+        await self._space.require()
+        bundle = await self.archive(digest)
+
+        async def work(run: Run) -> None:
+            await self._build(run, bundle)
+
+        return await self._operations.submit(
+            OperationKind.BUILD, None, work, seconds=self._build_seconds, asked=asked, bundle=digest
+        )
+
+    async def _build(self, run: Run, bundle: Bundle) -> None:
+        try:
+            await run.step(Step.UNPACK)
+            project = await self._workspaces.stage(run.id, _NOBODY, bundle)
+            await run.step(Step.CHECK)
+            model = await self._compose.resolve(project)
+            planned = await self._shared(run, project, model)
+            await self._builds.make(run, planned)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._builds.discard(run.operation)
+            raise
+        finally:
+            self._builds.release(run.id)
+            with anyio.CancelScope(shield=True):
+                await self._workspaces.commit(run.id)
+
+    async def _shared(self, run: Run, project: Project, model: ComposeModel) -> Planned:
+        planned = await self._builds.plan(
+            run, project, model, secret=None, missing=VPN_PROFILE_NAME
+        )
+        for plan in planned.plans:
+            if plan.own:
+                run.line(f"Service {plan.service} is left to each deploy, which builds its own.")
+        return msgspec.structs.replace(
+            planned, plans=tuple(plan for plan in planned.plans if not plan.own)
+        )
+
+
+def _check_digest(bundle: Bundle, sha256: bytes | None) -> None:
+    if sha256 is not None and bundle.digest != f"sha256:{sha256.hex()}":
+        raise DigestMismatch(bundle.digest)
+
+
+def _record(bundle: Bundle, contents: BundleContents, clock: Clock) -> BundleRecord:
+    now = clock.now()
+    return BundleRecord(
+        digest=bundle.digest,
+        size_bytes=bundle.size_bytes,
+        unpacked_bytes=sum(entry.size_bytes for entry in contents.entries),
+        entries=len(contents.entries),
+        services=contents.services,
+        created_at=now,
+        used_at=now,
+    )

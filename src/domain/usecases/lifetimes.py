@@ -1,0 +1,229 @@
+"""Ends environments when their time is over, and lets it be extended."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from domain.environments import Environment, Hold
+from domain.errors import AgentError, EnvironmentNotFound, RequestUnreadable
+from domain.names import EnvironmentName
+from domain.operations import BY_AGENT, OperationKind
+from domain.ports.clock import Clock
+from domain.ports.log import Log
+from domain.ports.store import Environments
+from domain.timeline import EntryKind
+from domain.usecases.chronicle import Chronicle
+from domain.usecases.lifecycle import Lifecycle
+from domain.usecases.operations import Operations
+
+_JUMP_SECONDS = 5.0
+"""A difference between time of day and time passed that is taken for a clock set anew."""
+
+
+class LifetimeRules(msgspec.Struct, frozen=True, kw_only=True):
+    """How long environments live; 0 for no limit."""
+
+    default_seconds: float = 0.0
+    """Where a request through the API says nothing."""
+    max_seconds: float = 0.0
+    """From the creation to the end, extensions included."""
+    warning_seconds: float = 300.0
+    """How long before the end it is told of."""
+
+
+class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+    """What is changed of an environment without touching its containers."""
+
+    expires_at: datetime | None = None
+    forever: bool = False
+    """Takes the end of its time away."""
+    hold: Hold | None = None
+    release: bool = False
+    """Takes the hold away."""
+    labels: Mapping[str, str] | None = None
+
+
+class Lifetimes:
+    """Watches over the time of environments."""
+
+    def __init__(
+        self,
+        *,
+        environments: Environments,
+        lifecycle: Lifecycle,
+        operations: Operations,
+        chronicle: Chronicle,
+        clock: Clock,
+        log: Log,
+        rules: LifetimeRules,
+    ) -> None:
+        self._environments = environments
+        self._lifecycle = lifecycle
+        self._operations = operations
+        self._chronicle = chronicle
+        self._clock = clock
+        self._log = log
+        self.rules = rules
+        self._looked_at: tuple[datetime, float] | None = None
+
+    def end(
+        self, *, seconds: float | None, moment: datetime | None, created_at: datetime | None = None
+    ) -> datetime | None:
+        """When an environment expires that may live for ``seconds`` or until ``moment``.
+
+        Raises:
+            RequestUnreadable: that is in the past, or longer than environments may live.
+        """
+        now = self._clock.now()
+        if moment is None:
+            seconds = self.rules.default_seconds if seconds is None else seconds
+            moment = now + timedelta(seconds=seconds) if seconds else None
+        most = self.rules.max_seconds
+        latest = (created_at or now) + timedelta(seconds=most) if most else None
+        if latest is not None and latest <= now:
+            raise RequestUnreadable(
+                f"The environment has lived for the {most:g} s that the host allows (MAX_TTL).",
+                hint="Delete it and deploy it anew.",
+            )
+        moment = moment or latest
+        if moment is None:
+            return None
+        if moment <= now:
+            raise RequestUnreadable("The environment would expire in the past.")
+        if latest is not None and moment > latest + timedelta(seconds=1):
+            raise RequestUnreadable(
+                f"The environment would live longer than the {most:g} s that the host allows "
+                f"(MAX_TTL), which end at {latest.isoformat(timespec='seconds')}."
+            )
+        # What the clock was set by is added when it is noticed.
+        return moment - timedelta(seconds=self._difference())
+
+    def after(self, seconds: float) -> datetime | None:
+        """The moment so many seconds from now; None for 0."""
+        return self._clock.now() + timedelta(seconds=seconds) if seconds else None
+
+    async def amend(self, name: EnvironmentName, change: Amendment, *, by: str) -> Environment:
+        """Changes the end, the hold or the labels of an environment.
+
+        Raises:
+            EnvironmentNotFound: there is none.
+            RequestUnreadable: the new end cannot be.
+        """
+        record = await self._environments.get(name)
+        if record is None or not record.deployed:
+            raise EnvironmentNotFound(name)
+        changed = self._amended(record, change)
+        await self._environments.put(changed)
+        await self._change_earlier(name, lambda earlier: self._amended(earlier, change))
+        for kind, text in _told(record, changed):
+            await self._chronicle.note(name, kind, text, by=by)
+        return changed
+
+    def _amended(self, record: Environment, change: Amendment) -> Environment:
+        if change.expires_at is not None or change.forever:
+            until = self.end(seconds=0.0, moment=change.expires_at, created_at=record.created_at)
+            record = msgspec.structs.replace(record, expires_at=until, warned=False)
+        if change.hold is not None or change.release:
+            record = msgspec.structs.replace(record, hold=change.hold)
+        if change.labels is not None:
+            record = msgspec.structs.replace(record, labels=change.labels)
+        return record
+
+    async def _change_earlier(
+        self, name: EnvironmentName, change: Callable[[Environment], Environment]
+    ) -> None:
+        """Changes what a replacement under way would bring back if it failed."""
+        ticket = self._operations.running(name)
+        replaces = ticket.operation.replaces if ticket is not None else None
+        if ticket is not None and replaces is not None and replaces.record is not None:
+            await ticket.run.replacing(
+                msgspec.structs.replace(replaces, record=change(replaces.record))
+            )
+
+    async def tick(self) -> None:
+        """Warns of ends that come, and removes what has expired."""
+        difference = self._difference()
+        self._looked_at = (self._clock.now(), self._clock.monotonic())
+        if difference:
+            self._log.warning("clock was set, lifetimes move with it", seconds=round(difference, 1))
+        for record in await self._environments.list():
+            if record.deployed:
+                await self._look_at(await self._move(record, difference))
+
+    async def _move(self, record: Environment, seconds: float) -> Environment:
+        if not seconds:
+            return record
+        moved = _moved(record, seconds)
+        await self._environments.put(moved)
+        await self._change_earlier(record.name, lambda earlier: _moved(earlier, seconds))
+        return moved
+
+    def _difference(self) -> float:
+        """By how many seconds the time of day was set since the last look; 0 if it was not.
+
+        What was promised is a stretch of time: a clock that is set must neither end it nor draw it
+        out.
+        """
+        if self._looked_at is None:
+            return 0.0
+        day, passed = self._looked_at
+        by_day = (self._clock.now() - day).total_seconds()
+        difference = by_day - (self._clock.monotonic() - passed)
+        return difference if abs(difference) >= _JUMP_SECONDS else 0.0
+
+    async def _look_at(self, record: Environment) -> None:
+        now = self._clock.now()
+        if record.expires_at is None or record.held(now):
+            return
+        left = (record.expires_at - now).total_seconds()
+        if left <= 0:
+            await self._expire(record)
+        elif left <= self.rules.warning_seconds and not record.warned:
+            await self._environments.put(msgspec.structs.replace(record, warned=True))
+            await self._chronicle.note(
+                record.name,
+                EntryKind.LIFETIME,
+                f"Expires in {left:.0f} s, at {record.expires_at.isoformat(timespec='seconds')}.",
+            )
+            self._log.info("environment expires soon", environment=record.name, seconds=round(left))
+
+    async def _expire(self, record: Environment) -> None:
+        under_way = self._operations.under_way(record.name)
+        if under_way is not None and under_way.operation.kind is OperationKind.DELETE:
+            return
+        await self._chronicle.note(record.name, EntryKind.LIFETIME, "Has expired.")
+        self._log.info("environment expired", environment=record.name)
+        try:
+            await self._lifecycle.delete(record.name, asked=BY_AGENT)
+        except AgentError as fault:
+            self._log.warning(
+                "expired environment not removed", environment=record.name, reason=fault.detail
+            )
+
+
+def _moved(record: Environment, seconds: float) -> Environment:
+    """A record whose moments lie so much later."""
+    by = timedelta(seconds=seconds)
+    hold = record.hold
+    if hold is not None and hold.until is not None:
+        hold = msgspec.structs.replace(hold, until=hold.until + by)
+    return msgspec.structs.replace(
+        record,
+        created_at=record.created_at + by,
+        expires_at=record.expires_at + by if record.expires_at is not None else None,
+        hold=hold,
+    )
+
+
+def _told(before: Environment, after: Environment) -> list[tuple[EntryKind, str]]:
+    """What an amendment did, in words."""
+    told = []
+    if before.expires_at != after.expires_at:
+        until = after.expires_at.isoformat(timespec="seconds") if after.expires_at else "never"
+        told.append((EntryKind.LIFETIME, f"Expires now at {until}."))
+    if before.hold != after.hold and after.hold is not None:
+        told.append((EntryKind.HOLD, f"Held by {after.hold.owner}: {after.hold.reason}."))
+    elif before.hold != after.hold:
+        told.append((EntryKind.HOLD, "No longer held."))
+    return told

@@ -1,0 +1,25 @@
+"""Keeps environments from the host's own services, as far as the host lets the agent do so."""
+
+from domain.ports.firewall import Firewall, FirewallState
+from domain.ports.log import Log
+
+_OFF = FirewallState(active=False, reason="FIREWALL is off: containers reach the host's services.")
+
+
+class Protection:
+    """Puts the packet filter's rules in place, and puts them back where others took them away."""
+
+    def __init__(self, firewall: Firewall | None, pool: str, log: Log) -> None:
+        self._firewall = firewall
+        self._pool = pool
+        self._log = log
+        self.state = _OFF if firewall is None else FirewallState(active=False, reason="Not yet.")
+
+    async def tick(self) -> None:
+        """Looks whether the rules stand."""
+        if self._firewall is None:
+            return
+        state = await self._firewall.protect(self._pool)
+        if not state.active and state != self.state:
+            self._log.warning("firewall not in place", reason=state.reason)
+        self.state = state

@@ -1,0 +1,75 @@
+"""Room on the disks that environments fill."""
+
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from domain.errors import AgentError, StorageFull
+from domain.ports.log import Log
+from domain.resources import FileSystem
+from domain.usecases.host import HostWatch
+
+WATCHED_ROLES = ("workspace", "state", "docker")
+"""The file systems that deploys write to."""
+
+
+class Space:
+    """Refuses deploys before a disk is full, once nothing more can be cleared away.
+
+    Args:
+        reclaim: makes room, and says whether it found anything to remove.
+        min_free_percent: what must stay free on each disk.
+    """
+
+    def __init__(
+        self,
+        host: HostWatch,
+        reclaim: Callable[[], Awaitable[bool]],
+        log: Log,
+        *,
+        min_free_percent: float,
+    ) -> None:
+        self._host = host
+        self._reclaim = reclaim
+        self._log = log
+        self._min_free_percent = min_free_percent
+        self._reclaiming = anyio.Lock()
+
+    async def short(self) -> FileSystem | None:
+        """A disk with too little room; None where all have enough."""
+        for disk in await self._host.file_systems():
+            if disk.role in WATCHED_ROLES and _free_percent(disk) < self._min_free_percent:
+                return disk
+        return None
+
+    async def require(self) -> None:
+        """Returns if there is room, made if need be.
+
+        Raises:
+            StorageFull: there is not.
+        """
+        disk = await self.short()
+        if disk is not None:
+            disk = await self.make_room()
+        if disk is not None:
+            raise StorageFull(
+                f"Only {_free_percent(disk):.1f} % of the disk at {disk.path} is free, and "
+                f"{self._min_free_percent:g} % must stay so (MIN_FREE_PERCENT).",
+                hint="Remove environments or bundles, or deploy on another host.",
+            )
+
+    async def make_room(self) -> FileSystem | None:
+        """Clears away what nobody needs while a disk is short; the disk that still is."""
+        async with self._reclaiming:
+            while (disk := await self.short()) is not None:
+                try:
+                    if not await self._reclaim():
+                        return disk
+                except AgentError as fault:
+                    self._log.warning("no room made", path=disk.path, reason=fault.detail)
+                    return disk
+        return None
+
+
+def _free_percent(disk: FileSystem) -> float:
+    return 100.0 * disk.free_bytes / disk.total_bytes if disk.total_bytes else 100.0

@@ -1,0 +1,131 @@
+"""Bundles: ``/api/v1/bundles``."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.params import FromPath, QueryParameter
+
+from domain.bundles import BundleEntry, BundleRecord
+from domain.errors import RequestUnreadable
+from domain.names import bundle_digest
+from entrypoints.agent import Agent
+from entrypoints.http.bodies import chunks
+from entrypoints.http.changes import OperationView, asked, change
+from entrypoints.http.request_headers import content_digest
+from entrypoints.http.responses import problems
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class BundleList(msgspec.Struct, frozen=True, kw_only=True):
+    """The bundles that are kept, sorted by digest."""
+
+    bundles: tuple[BundleRecord, ...]
+
+
+class BundleDetails(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle and what it holds."""
+
+    bundle: BundleRecord
+    files: tuple[BundleEntry, ...]
+    """The first files by path; `bundle.entries` says how many there are."""
+
+
+_ARCHIVES = ("application/zip", "application/gzip", "application/x-tar", "application/octet-stream")
+
+
+@dataclass
+class _UploadOperation(Operation):
+    """The body is read as it comes and so unknown to the framework; this documents it."""
+
+    def __post_init__(self) -> None:
+        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+        content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
+        self.request_body = RequestBody(content=content, required=True)
+
+
+@post(
+    "/",
+    status_code=201,
+    operation_class=_UploadOperation,
+    request_max_body_size=None,
+    responses={
+        200: ResponseSpec(BundleRecord, description="It was there already."),
+        **problems(400, 401, 408, 413, 422, 500, 503, 507),
+    },
+)
+async def upload_bundle(request: AnyRequest) -> Response[BundleRecord]:
+    """Keeps a bundle: a zip, tar or tar.gz as the raw body, with a Compose file at its top.
+
+    `Content-Digest: sha-256=:…:` is checked where it is sent. The same content is kept once.
+    """
+    agent = _agent(request)
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise RequestUnreadable(
+            "A bundle is uploaded as the raw body, not as a form.",
+            hint="With curl: --data-binary @lab.zip.",
+        )
+    sha256 = content_digest(request.headers.getall("content-digest", []))
+    body = chunks(request, max_bytes=agent.settings.max_bundle_bytes)
+    record, new = await agent.library.add(body, sha256=sha256)
+    location = {"location": f"/api/v1/bundles/{record.digest}"}
+    return Response(record, status_code=201 if new else 200, headers=location)
+
+
+@get("/", responses=problems(401, 503))
+async def list_bundles(request: AnyRequest) -> BundleList:
+    """The bundles that are kept."""
+    return BundleList(bundles=tuple(await _agent(request).library.list()))
+
+
+@get("/{digest:str}", responses=problems(401, 404, 500, 503, 507))
+async def get_bundle(
+    request: AnyRequest,
+    digest: FromPath[str],
+    limit: Annotated[int, QueryParameter(ge=0, le=10_000)] = 1000,
+) -> BundleDetails:
+    """One bundle: its size, its services, its files."""
+    library = _agent(request).library
+    name = bundle_digest(digest)
+    contents = await library.contents(name)
+    return BundleDetails(bundle=await library.get(name), files=contents.entries[:limit])
+
+
+@delete("/{digest:str}", status_code=204, responses=problems(401, 404, 409, 500, 503))
+async def delete_bundle(request: AnyRequest, digest: FromPath[str]) -> None:
+    """Removes a bundle; environments that were deployed from it stay."""
+    await _agent(request).library.remove(bundle_digest(digest))
+
+
+@post(
+    "/{digest:str}/build",
+    status_code=202,
+    responses={
+        200: ResponseSpec(OperationView, description="It has ended (with `Prefer: wait`)."),
+        **problems(401, 404, 409, 422, 500, 502, 503, 504, 507),
+    },
+)
+async def build_bundle(request: AnyRequest, digest: FromPath[str]) -> Response[OperationView]:
+    """Builds a bundle's images ahead of its deploys, so that these find them at hand."""
+    agent, wanted = _agent(request), asked(request)
+    return await change(
+        request, wanted, lambda: agent.library.build(bundle_digest(digest), asked=wanted)
+    )
+
+
+def _agent(request: AnyRequest) -> Agent:
+    agent: Agent = request.app.state.agent
+    return agent
+
+
+router = Router(
+    path="/api/v1/bundles",
+    route_handlers=[upload_bundle, list_bundles, get_bundle, delete_bundle, build_bundle],
+    tags=["bundles"],
+    security=[{"serverKey": []}],
+)
