@@ -74,6 +74,13 @@ def check_sharing(model: ComposeModel) -> None:
                     f"{kind}.{name} is external, and environments share nothing.",
                     hint=f"Take `external` away: each environment gets a {kind[:-1]} of its own.",
                 )
+    for name, body in model.document["services"].items():
+        mode = str(body.get("network_mode") or "none")
+        if mode != "none" and not mode.startswith("service:"):
+            raise BundleRefused(
+                f"services.{name}.network_mode is {mode!r}, a network that others are in too.",
+                hint="Take it away: each environment gets networks of its own.",
+            )
 
 
 def _fixed_networks(model: ComposeModel) -> Collection[str]:

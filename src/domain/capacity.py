@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from domain.containers import Inventory
-from domain.environments import Environment
+from domain.environments import Environment, ServiceRecord
 from domain.errors import CapacityExceeded
 from domain.names import EnvironmentName
 
@@ -44,10 +44,19 @@ NOTHING = Demand(containers=0)
 
 def demand(environment: Environment) -> Demand:
     """What an environment may use at most, as far as its record tells."""
+    return services_demand(environment.services)
+
+
+def services_demand(services: Iterable[ServiceRecord]) -> Demand:
+    """What services may use at most together."""
+    return sum((_service_demand(service) for service in services), NOTHING)
+
+
+def _service_demand(service: ServiceRecord) -> Demand:
     return Demand(
-        containers=sum(service.replicas for service in environment.services),
-        cpus=environment.committed_cpus,
-        memory_bytes=environment.committed_memory_bytes,
+        containers=service.replicas,
+        cpus=service.limits.cpus * service.replicas,
+        memory_bytes=service.limits.memory_bytes * service.replicas,
     )
 
 

@@ -129,16 +129,6 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         return self.hold is not None and self.hold.stands(now)
 
     @property
-    def committed_cpus(self) -> float:
-        """How many CPUs its containers may use together."""
-        return sum(service.limits.cpus * service.replicas for service in self.services)
-
-    @property
-    def committed_memory_bytes(self) -> int:
-        """How much memory its containers may use together."""
-        return sum(service.limits.memory_bytes * service.replicas for service in self.services)
-
-    @property
     def deployed(self) -> bool:
         """Whether anything of it may stand on the host."""
         return self.state is not EnvironmentState.FAILED

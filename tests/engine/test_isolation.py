@@ -152,8 +152,8 @@ class Site:
         client = self.host.client
         place: Any = None
         if network != "none":
-            end = client.create_endpoint_config(aliases=[part])
-            place = client.create_networking_config({self.name(network): end})
+            ends: Any = {self.name(network): client.create_endpoint_config(aliases=[part])}
+            place = client.create_networking_config(ends)
         config = client.create_host_config(
             network_mode="none" if place is None else self.name(network),
             cap_add=["NET_ADMIN"],
@@ -172,8 +172,8 @@ class Site:
         client.start(self.name(part))
         found = client.inspect_container(self.name(part))
         if place is not None:
-            ends = found["NetworkSettings"]["Networks"]
-            self.places[part] = ends[self.name(network)]["IPAddress"]
+            joined = found["NetworkSettings"]["Networks"][self.name(network)]
+            self.places[part] = joined["IPAddress"]
         return self.places.get(part, "")
 
     def sh(self, part: str, script: str) -> str:

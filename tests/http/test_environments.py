@@ -378,7 +378,7 @@ class TestReplace:
         assert world.workspaces.staged == {}
 
     async def test_a_name_that_is_not_that_of_the_path_is_refused(self, world: World) -> None:
-        answer = await deploy(world, "one", WEB, **{"name": "two"})
+        answer = await deploy(world, "one", WEB, name="two")
 
         assert answer.status_code == 422
         assert not await exists(world, "one")

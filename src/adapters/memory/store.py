@@ -93,6 +93,16 @@ class _Documents(Generic[K, T]):
 class MemoryEnvironments(_Documents[EnvironmentName, Environment]):
     """Records of environments."""
 
+    async def update(
+        self, name: EnvironmentName, change: Callable[[Environment], Environment]
+    ) -> Environment | None:
+        """Changes a record with nothing in between."""
+        await self._store.check()
+        if name not in self._records:
+            return None
+        self._records[name] = change(self._records[name])
+        return self._records[name]
+
 
 class MemoryBundleRecords(_Documents[BundleDigest, BundleRecord]):
     """Records of kept bundles."""

@@ -69,6 +69,21 @@ class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
     def __init__(self, store: Transactions) -> None:
         super().__init__(store, Environment, "environments", "name", lambda record: record.name)
 
+    async def update(
+        self, name: EnvironmentName, change: Callable[[Environment], Environment]
+    ) -> Environment | None:
+        """Changes a record with nothing in between."""
+
+        def work(connection: sqlite3.Connection) -> Environment | None:
+            found = self._decoded(connection.execute(self._get, (name,)))
+            if not found:
+                return None
+            changed = change(found[0])
+            connection.execute(self._put, (changed.name, msgspec.json.encode(changed)))
+            return changed
+
+        return await self._store.run(work)
+
 
 class SqliteBundles(_Documents[BundleDigest, BundleRecord]):
     """Records of kept bundles."""

@@ -3,7 +3,7 @@
 Each call is one transaction, on disk when it returns. All may raise ``StoreUnavailable``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -28,6 +28,15 @@ class Environments(Protocol):
 
     async def put(self, environment: Environment) -> None:
         """Writes a record, in place of an earlier one of the name."""
+        ...
+
+    async def update(
+        self, name: EnvironmentName, change: Callable[[Environment], Environment]
+    ) -> Environment | None:
+        """Changes a record with nothing in between; None where there is none.
+
+        ``change`` may be called in a thread; what it raises leaves the record as it is.
+        """
         ...
 
     async def remove(self, name: EnvironmentName) -> None:

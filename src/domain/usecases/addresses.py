@@ -43,7 +43,9 @@ class Addresses:
             # What an earlier deploy of the name had stays its own, in case it is brought back.
             kept = [subnet for key, subnet in own.networks.items() if key not in wanted]
             given = allocate(self._pool, wanted, taken=[*foreign, *taken, *kept], keep=own.networks)
-            await self._environments.put(msgspec.structs.replace(own, networks=given))
+            await self._environments.update(
+                name, lambda record: msgspec.structs.replace(record, networks=given)
+            )
         return given
 
     async def _foreign(self, name: EnvironmentName) -> list[str]:

@@ -15,7 +15,7 @@ from domain.arrangement import (
     service_records,
 )
 from domain.bundles import VPN_PROFILE_NAME
-from domain.capacity import Demand, demand
+from domain.capacity import Demand, services_demand
 from domain.compose_model import ComposeModel
 from domain.environments import Environment, EnvironmentState, Hold, Isolation
 from domain.errors import AgentError, EnvironmentExists, NameTaken
@@ -216,7 +216,7 @@ class Deploy:
 
     async def _announce(self, run: Run, request: DeployRequest) -> bool:
         """Writes down that the environment is being deployed, and what it replaces."""
-        earlier = await self._environments.get(request.name)
+        earlier = await self._earlier(run, request.name)
         replaces = earlier is not None and earlier.deployed
         if earlier is not None and replaces:
             await run.replacing(await self._standing(earlier))
@@ -226,6 +226,16 @@ class Deploy:
             )
         await self._environments.put(self._announced(run, request, earlier))
         return replaces
+
+    async def _earlier(self, run: Run, name: EnvironmentName) -> Environment | None:
+        """What stands, once what an earlier deploy could not undo is undone."""
+        record = await self._environments.get(name)
+        if record is None or record.state is not EnvironmentState.DEPLOYING:
+            return record
+        left_over = await self._operations.get(record.operation) if record.operation else None
+        if left_over is not None:
+            await self._undo.deploy(left_over, left_over.reason, run.line)
+        return await self._environments.get(name)
 
     def _announced(
         self, run: Run, request: DeployRequest, earlier: Environment | None
@@ -311,12 +321,13 @@ class Deploy:
             msgspec.structs.replace(service, image=planned.images.get(service.name, service.image))
             for service in services
         )
-        record = await self._record(request.name)
-        record = msgspec.structs.replace(
-            record, services=services, images=planned.images, modelled=True
+        await self._admission.admit(request.name, services_demand(services))
+        await self._environments.update(
+            request.name,
+            lambda record: msgspec.structs.replace(
+                record, services=services, images=planned.images, modelled=True
+            ),
         )
-        await self._admission.admit(request.name, demand(record))
-        await self._environments.put(record)
         subnets = await self._addresses.assign(request.name, model)
         return Arrangement(
             name=request.name, isolation=request.isolation, services=services, subnets=subnets
@@ -341,8 +352,9 @@ class Deploy:
         # What stands is either written down as running or undone, never both.
         with anyio.CancelScope(shield=True):
             now = self._clock.now()
-            record = await self._record(name)
-            await self._environments.put(record.becoming(EnvironmentState.RUNNING, at=now))
+            await self._environments.update(
+                name, lambda record: record.becoming(EnvironmentState.RUNNING, at=now)
+            )
 
     async def _finish(self, run: Run, name: EnvironmentName) -> None:
         """Removes what was replaced; the environment stands, so a fault here fails nothing."""

@@ -1,7 +1,7 @@
 """Keeps bundles, so that one upload serves many deploys."""
 
-from collections.abc import AsyncIterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import anyio
 import msgspec
@@ -133,6 +133,20 @@ class Library:
         """
         return await self._look_into(await self.archive(digest))
 
+    @contextmanager
+    def using(self, digest: BundleDigest) -> Iterator[None]:
+        """Keeps a bundle from removal until an operation that needs it has been taken."""
+        self._in_use[digest] = self._in_use.get(digest, 0) + 1
+        try:
+            yield
+        finally:
+            self._in_use[digest] -= 1
+            if not self._in_use[digest]:
+                del self._in_use[digest]
+
+    def _needed(self, digest: BundleDigest) -> bool:
+        return digest in self._in_use or self._operations.needs(digest)
+
     async def archive(self, digest: BundleDigest) -> Bundle:
         """The archive of one, which counts as used by that.
 
@@ -155,7 +169,7 @@ class Library:
             BundleInUse: it is being deployed or built.
         """
         await self.get(digest)
-        if self._operations.needs(digest):
+        if self._needed(digest):
             raise BundleInUse(digest)
         await self._bundles.forget(digest)
         await self._records.remove(digest)
@@ -187,6 +201,10 @@ class Library:
             StorageFull: there is no room.
             EngineUnavailable: nothing can be built at present.
         """
+        with self.using(digest):
+            return await self._submit_build(digest, asked)
+
+    async def _submit_build(self, digest: BundleDigest, asked: Asked) -> Ticket:
         await self._inventory.require_engine()
         await self._space.require()
         bundle = await self.archive(digest)

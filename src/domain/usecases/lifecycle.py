@@ -280,7 +280,9 @@ class Lifecycle:
             with anyio.CancelScope(shield=True):
                 await self._clearing.run(lambda: self._workspaces.commit(run.id))
         await self._workspaces.replace_model(record.name, with_images(document, planned.by_service))
-        await self._environments.put(msgspec.structs.replace(record, images=planned.images))
+        await self._environments.update(
+            record.name, lambda record: msgspec.structs.replace(record, images=planned.images)
+        )
 
     async def _build_as_it_stands(self, run: Run, project: Project) -> None:
         """Builds what an earlier agent deployed, as that one did."""
@@ -302,9 +304,9 @@ class Lifecycle:
         return project
 
     async def _note_error(self, name: EnvironmentName, reason: str) -> None:
-        record = await self._environments.get(name)
-        if record is not None and record.last_error != reason:
-            await self._environments.put(msgspec.structs.replace(record, last_error=reason))
+        await self._environments.update(
+            name, lambda record: msgspec.structs.replace(record, last_error=reason)
+        )
 
     async def _note_state(self, name: EnvironmentName) -> None:
         """Writes down what the containers show."""
@@ -312,19 +314,19 @@ class Lifecycle:
             picture = await self._inventory.refresh()
         except AgentError:
             return
-        record = await self._environments.get(name)
-        state = observed_state(picture.of_project(name))
-        if record is not None and record.state is not state:
-            await self._environments.put(record.becoming(state, at=self._clock.now()))
+        state, now = observed_state(picture.of_project(name)), self._clock.now()
+        await self._environments.update(
+            name, lambda record: record if record.state is state else record.becoming(state, at=now)
+        )
 
     async def _delete(self, run: Run, name: EnvironmentName, *, cut_off: bool) -> None:
-        record = await self._environments.get(name)
+        now = self._clock.now()
+        record = await self._environments.update(
+            name,
+            lambda record: record.becoming(EnvironmentState.DELETING, at=now, operation=run.id),
+        )
         if record is None:
             raise EnvironmentNotFound(name)
-        now = self._clock.now()
-        await self._environments.put(
-            record.becoming(EnvironmentState.DELETING, at=now, operation=run.id)
-        )
         await run.step(Step.REMOVE)
         # Once begun, a removal is finished: half an environment is of no use to anybody.
         await self._remove(name, run, cut_off=cut_off)

@@ -110,13 +110,19 @@ class Lifetimes:
             EnvironmentNotFound: there is none.
             RequestUnreadable: the new end cannot be.
         """
-        record = await self._environments.get(name)
-        if record is None or not record.deployed:
+        before: list[Environment] = []
+
+        def amended(record: Environment) -> Environment:
+            if not record.deployed:
+                raise EnvironmentNotFound(name)
+            before.append(record)
+            return self._amended(record, change)
+
+        changed = await self._environments.update(name, amended)
+        if changed is None:
             raise EnvironmentNotFound(name)
-        changed = self._amended(record, change)
-        await self._environments.put(changed)
         await self._change_earlier(name, lambda earlier: self._amended(earlier, change))
-        for kind, text in _told(record, changed):
+        for kind, text in _told(before[-1], changed):
             await self._chronicle.note(name, kind, text, by=by)
         return changed
 
@@ -147,17 +153,17 @@ class Lifetimes:
         self._looked_at = (self._clock.now(), self._clock.monotonic())
         if difference:
             self._log.warning("clock was set, lifetimes move with it", seconds=round(difference, 1))
-        for record in await self._environments.list():
-            if record.deployed:
-                await self._look_at(await self._move(record, difference))
+        for name in [record.name for record in await self._environments.list()]:
+            if difference:
+                await self._move(name, difference)
+            # Anew for each, since others change them meanwhile.
+            record = await self._environments.get(name)
+            if record is not None and record.deployed:
+                await self._look_at(record)
 
-    async def _move(self, record: Environment, seconds: float) -> Environment:
-        if not seconds:
-            return record
-        moved = _moved(record, seconds)
-        await self._environments.put(moved)
-        await self._change_earlier(record.name, lambda earlier: _moved(earlier, seconds))
-        return moved
+    async def _move(self, name: EnvironmentName, seconds: float) -> None:
+        await self._environments.update(name, lambda record: _moved(record, seconds))
+        await self._change_earlier(name, lambda earlier: _moved(earlier, seconds))
 
     def _difference(self) -> float:
         """By how many seconds the time of day was set since the last look; 0 if it was not.
@@ -180,7 +186,9 @@ class Lifetimes:
         if left <= 0:
             await self._expire(record)
         elif left <= self.rules.warning_seconds and not record.warned:
-            await self._environments.put(msgspec.structs.replace(record, warned=True))
+            await self._environments.update(
+                record.name, lambda known: msgspec.structs.replace(known, warned=True)
+            )
             await self._chronicle.note(
                 record.name,
                 EntryKind.LIFETIME,
@@ -192,10 +200,10 @@ class Lifetimes:
         under_way = self._operations.under_way(record.name)
         if under_way is not None and under_way.operation.kind is OperationKind.DELETE:
             return
-        await self._chronicle.note(record.name, EntryKind.LIFETIME, "Has expired.")
-        self._log.info("environment expired", environment=record.name)
         try:
             await self._lifecycle.delete(record.name, asked=BY_AGENT)
+            self._log.info("environment expired", environment=record.name)
+            await self._chronicle.note(record.name, EntryKind.LIFETIME, "Has expired.")
         except AgentError as fault:
             self._log.warning(
                 "expired environment not removed", environment=record.name, reason=fault.detail

@@ -115,10 +115,18 @@ class Recovery:
                 again.append((operation.kind, operation.target))
             await self._close(operation)
         for record in await self._store.environments.list():
+            await self._mend_left_over(record)
             wanted = (OperationKind.DELETE, record.name)
             if record.state is EnvironmentState.DELETING and wanted not in again:
                 again.append(wanted)
         return again
+
+    async def _mend_left_over(self, record: Environment) -> None:
+        """Undoes a deploy that ended, but could not be undone then."""
+        if record.state is EnvironmentState.DEPLOYING and record.operation is not None:
+            operation = await self._store.operations.get(record.operation)
+            if operation is not None and operation.state.ended:
+                await self._undo.deploy(operation, operation.reason, self._log_line)
 
     async def _mend_deploy(self, operation: Operation) -> None:
         record = await self._store.environments.get(operation.target)

@@ -14,7 +14,7 @@ from domain.environments import Hold, Isolation
 from domain.errors import RequestUnreadable
 from domain.labels import check_labels, check_variables
 from domain.limits import ContainerLimits
-from domain.names import bundle_digest
+from domain.names import BundleDigest, bundle_digest
 from domain.ports.workspaces import Bundle
 from domain.quantities import byte_size, moment, seconds
 from entrypoints.agent import Agent
@@ -268,7 +268,7 @@ class AmendmentOperation(Operation):
         )
 
 
-def bundle_of(wanted: EnvironmentRequest) -> str:
+def bundle_of(wanted: EnvironmentRequest) -> BundleDigest:
     """The digest that a request names.
 
     Raises:

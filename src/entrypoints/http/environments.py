@@ -93,9 +93,11 @@ async def _deploy(request: AnyRequest, name: EnvironmentName | None) -> Response
 
     async def submit() -> Ticket:
         nonlocal handed_over
-        wanted = await _request(agent, received, name)
+        digest = await _digest(agent, received)
         handed_over = True
-        return await agent.deploy.launch(wanted, asked=wanted_asked, replace=name is not None)
+        with agent.library.using(digest):
+            wanted = await _request(agent, received, name, digest)
+            return await agent.deploy.launch(wanted, asked=wanted_asked, replace=name is not None)
 
     try:
         wanted_asked = asked(request, received.body)
@@ -107,7 +109,17 @@ async def _deploy(request: AnyRequest, name: EnvironmentName | None) -> Response
                 await agent.bundles.discard(received.bundle)
 
 
-async def _request(agent: Agent, received: Received, name: EnvironmentName | None) -> DeployRequest:
+async def _digest(agent: Agent, received: Received) -> BundleDigest:
+    """Of the bundle that came along, which is kept by this, or of the one that is named."""
+    if received.bundle is None:
+        return bundle_of(received.wanted)
+    record, _ = await agent.library.admit(received.bundle)
+    return record.digest
+
+
+async def _request(
+    agent: Agent, received: Received, name: EnvironmentName | None, digest: BundleDigest
+) -> DeployRequest:
     wanted = received.wanted
     if name is not None and wanted.name not in {None, name}:
         raise RequestUnreadable("The name in the request is not the one in the path.")
@@ -116,11 +128,6 @@ async def _request(agent: Agent, received: Received, name: EnvironmentName | Non
     earlier = await agent.environments.get(name)
     created_at = earlier.created_at if earlier is not None and earlier.deployed else None
     expires_at = agent.lifetimes.end(seconds=ttl, moment=until, created_at=created_at)
-    if received.bundle is not None:
-        record, _ = await agent.library.admit(received.bundle)
-        digest = record.digest
-    else:
-        digest = BundleDigest(bundle_of(wanted))
     return DeployRequest(
         name=name,
         bundle=await agent.library.archive(digest),

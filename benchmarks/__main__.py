@@ -1,0 +1,63 @@
+"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|all``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from tests.support import engine
+
+from benchmarks import again, deploy, labs, many, upload
+
+_BENCHMARKS = {
+    "deploy": deploy.run,
+    "many": many.run,
+    "upload": upload.run,
+    "again": again.run,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0, whatever was measured; 2 where nothing could be."""
+    if len(arguments) != 1 or arguments[0] not in {*_BENCHMARKS, "all"}:
+        print(f"Usage: python -m benchmarks {'|'.join([*_BENCHMARKS, 'all'])}", file=sys.stderr)
+        return 2
+    if reason := engine.missing() or _prepare():
+        print(f"Nothing was measured: {reason}.", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _run(list(_BENCHMARKS) if arguments[0] == "all" else arguments)
+    except KeyboardInterrupt:
+        print("Interrupted; what was made is removed.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _prepare() -> str:
+    """Why there is no image to run; otherwise tells what is measured on."""
+    api = labs.client()
+    try:
+        version = api.version()["Version"]
+        print(f"Docker Engine {version}, {os.cpu_count()} CPUs. Names begin with {labs.RUN}.")
+        return engine.provide_base_image(api)
+    finally:
+        api.close()
+
+
+def _run(names: list[str]) -> None:
+    for name in names:
+        with TemporaryDirectory(prefix=labs.RUN) as folder:
+            try:
+                _BENCHMARKS[name](Path(folder))
+            finally:
+                labs.clear()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+sys.exit(main(sys.argv[1:]))
