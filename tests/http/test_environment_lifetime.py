@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 
-from domain.environments import Environment
-from domain.names import EnvironmentName
 from domain.timeline import TimelineEntry
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import (
@@ -629,20 +628,15 @@ class TestAtOnce:
         assert await exists(world, "one")
 
     async def test_a_change_that_crosses_the_end_of_a_deploy_does_not_undo_it(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
+        self, world: World
     ) -> None:
         world.compose.up_seconds = 5
         await begin(world, "one", PLAIN)
-        get, waiting = world.store.environments.get, [world.clock.advance]
 
-        async def got(name: EnvironmentName) -> Environment | None:
-            record = await get(name)
-            if waiting:
-                await waiting.pop()(10)
-            return record
-
-        monkeypatch.setattr(world.store.environments, "get", got)
-        await amend(world, labels={"a": "b"})
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.clock.advance, 10)
+            for _ in range(30):
+                await amend(world, labels={"a": "b"})
 
         view = await shown(world, "one")
         assert (view["state"], view["labels"]) == ("running", {"a": "b"})

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from domain.capacity import NOTHING, demand
 from domain.environments import (
     TRANSITIONS,
     Environment,
@@ -62,15 +63,13 @@ def test_what_it_may_use_is_the_sum_over_all_containers_of_all_services() -> Non
     side = service("side", cpus=2, memory_bytes=7)
     none = service("none", cpus=9, memory_bytes=999, replicas=0)
 
-    record = environment(web, side, none)
+    found = demand(environment(web, side, none))
 
-    assert record.committed_cpus == 3.5
-    assert record.committed_memory_bytes == 307
+    assert (found.cpus, found.memory_bytes) == (3.5, 307)
 
 
 def test_without_known_services_it_may_use_nothing_that_is_known() -> None:
-    assert environment().committed_cpus == 0
-    assert environment().committed_memory_bytes == 0
+    assert demand(environment()) == NOTHING
 
 
 @pytest.mark.parametrize("before", EnvironmentState)

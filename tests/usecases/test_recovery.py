@@ -57,8 +57,8 @@ async def test_what_changed_meanwhile_is_written_down(world: World) -> None:
         assert await state(after) is EnvironmentState.DEGRADED
 
 
-@pytest.mark.parametrize("kind", [OperationKind.DELETE, OperationKind.RESTART])
-async def test_a_removal_or_restart_that_was_cut_off_is_finished(
+@pytest.mark.parametrize("kind", [OperationKind.DELETE, OperationKind.REBUILD])
+async def test_a_removal_or_rebuild_that_was_cut_off_is_finished(
     world: World, kind: OperationKind
 ) -> None:
     await world.launch(NAME, LAB)

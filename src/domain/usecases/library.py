@@ -180,11 +180,7 @@ class Library:
         deployed = {record.bundle for record in await self._environments.list() if record.deployed}
         for record in await self._records.list():
             unused = (now - record.used_at).total_seconds() >= unused_seconds
-            if (
-                unused
-                and record.digest not in deployed
-                and not self._operations.needs(record.digest)
-            ):
+            if unused and record.digest not in deployed and not self._needed(record.digest):
                 await self._bundles.forget(record.digest)
                 await self._records.remove(record.digest)
                 self._log.info("unused bundle removed", bundle=record.digest)
