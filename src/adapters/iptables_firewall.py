@@ -1,26 +1,28 @@
 """The host's packet filter through iptables.
 
-Two chains in the table ``mangle``, put there and replaced in one transaction:
+Three chains in the table ``mangle``, put there and replaced in one transaction:
 
 * ``…-ARRIVAL``, called first in PREROUTING, sends on to ``…-CUT`` what is meant for an address of
   the host or for a link-local one. That is before any port is forwarded, so a published port is cut
   whether Docker's proxy serves it or a DNAT rule does, and so is a DNAT of the metadata address.
 * ``…-CUT``, called first in INPUT too (broadcasts, what others redirect to the host), drops what
   comes from an environment, unless it answers a connection that the host opened.
+* ``…-BETWEEN``, called first in FORWARD, drops what one network of the pool sends to another.
+  Docker does so itself, but takes its own rule away for a moment whenever any network is made.
 
 Nothing in ``filter`` is touched, neither a policy nor Docker's chains, which differ from release to
-release; what is not dropped here meets the host's own rules as before. Traffic inside a network is
-for no address of the host, so it passes even where ``br_netfilter`` shows bridged packets to
-iptables. A drop holds in either back end, nft or legacy, whichever Docker itself uses.
+release; what is not dropped here meets the host's own rules as before. Traffic inside a network
+passes, even where ``br_netfilter`` shows bridged packets to iptables: it is for no address of the
+host, and leaves by the bridge it came from. Either back end of iptables will do, nft or legacy,
+whichever Docker itself uses: a drop is final in both.
 
 What comes from an environment is known in two ways. By its source in the pool: that holds from a
-network's first packet on, and touches nobody else's. By its bridge: a container with NET_RAW or
-NET_ADMIN, and NET_RAW is in Docker's default, sends from any address it likes, so whatever arrives
-on a pool network's bridge with a source not of that network is dropped as well. Bridges are found
-by their routes, at each ``protect``. IPv6 knows the second way only: every bridge has a link-local
-address, which a container reaches with one sysctl or a raw socket, and on which Docker's proxy and
-other services listen. For the time between a network's start and the next ``protect``, the source
-alone counts.
+network's first packet on, and touches nobody else's. By its bridge, since a container with NET_RAW,
+which Docker gives to all, or NET_ADMIN sends from any address it likes: what arrives on a pool
+network's bridge with a source not of that network is dropped as well. Bridges are found by their
+routes, at each ``protect``; until then the source alone counts. IPv6 knows the second way only:
+every bridge has a link-local address, which a container reaches with one sysctl or a raw socket,
+and on which Docker's proxy and other services listen.
 
 Name servers with link-local addresses, as some clouds have, stay in reach: Docker's resolver asks
 them from inside the container.
@@ -53,8 +55,6 @@ _NEEDS = (
     "The agent needs root or NET_ADMIN in the host's network, and a kernel with the table mangle "
     "and the matches conntrack and addrtype; FIREWALL=off does without."
 )
-_ROUTES = Path("/proc/net/route")
-_IPV6_ADDRESSES = Path("/proc/net/if_inet6")
 _INTERFACES = Path("/sys/class/net")
 
 # A trailing plus would make iptables match other interfaces too.
@@ -75,10 +75,12 @@ class _Bridge(NamedTuple):
 class _Chains(NamedTuple):
     arrival: str
     cut: str
+    between: str
 
     def calls(self) -> Mapping[str, str]:
         """The kernel's chains, and the rule in each that calls ours."""
-        return {"PREROUTING": f"PREROUTING -j {self.arrival}", "INPUT": f"INPUT -j {self.cut}"}
+        pairs = zip(("PREROUTING", "INPUT", "FORWARD"), self, strict=True)
+        return {kernels: f"{kernels} -j {called}" for kernels, called in pairs}
 
 
 class _Found(NamedTuple):
@@ -106,7 +108,7 @@ class IptablesFirewall:
         self._log = log
         self._search_path = search_path
         self._seconds = seconds
-        self._chains = _Chains(f"{chain}-ARRIVAL", f"{chain}-CUT")
+        self._chains = _Chains(f"{chain}-ARRIVAL", f"{chain}-CUT", f"{chain}-BETWEEN")
         self._placed: dict[str, tuple[_Rules, _Rules]] = {}
         self._one_at_a_time = anyio.CapacityLimiter(1)
 
@@ -209,10 +211,8 @@ class IptablesFirewall:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise _Refused(
-                f"{name} did not end within {self._seconds:g} s: see whether another program holds "
-                "the packet filter."
-            ) from None
+            late = f"{name} did not end within {self._seconds:g} s: see who holds its lock."
+            raise _Refused(late) from None
         except OSError as fault:
             raise _Refused(f"{name} cannot be run ({fault.strerror}). {_NEEDS}") from fault
         if ended.returncode != 0:
@@ -222,11 +222,9 @@ class IptablesFirewall:
 
 
 def _bridges(pool: IPv4Network) -> list[_Bridge]:
-    """Bridges that carry a network of the pool and nothing else.
+    """Bridges that carry a network of the pool and nothing else; refuses one that lies elsewhere.
 
-    Raises:
-        _Refused: part of the pool lies elsewhere, and cutting it might cut the host off.
-        OSError: the system does not show its routes.
+    Cutting that one might cut the host off.
     """
     found = []
     for name, routed in sorted(_routed().items()):
@@ -251,7 +249,7 @@ def _carries_containers(name: str, routed: Sequence[IPv4Network]) -> bool:
 def _routed() -> dict[str, list[IPv4Network]]:
     """Where each interface leads; the first line of the kernel's list is its heading."""
     found: dict[str, list[IPv4Network]] = {}
-    for line in _ROUTES.read_text(encoding="ascii", errors="replace").splitlines()[1:]:
+    for line in Path("/proc/net/route").read_text(encoding="latin-1").splitlines()[1:]:
         fields = line.split()
         address, mask = (struct.pack("=I", int(fields[column], 16)) for column in (1, 7))
         prefix = int.from_bytes(mask, "big").bit_count()
@@ -260,7 +258,8 @@ def _routed() -> dict[str, list[IPv4Network]]:
 
 
 def _speaks_ipv6() -> bool:
-    return _IPV6_ADDRESSES.exists() and bool(_IPV6_ADDRESSES.read_bytes())
+    addresses = Path("/proc/net/if_inet6")
+    return addresses.exists() and bool(addresses.read_bytes())
 
 
 def _ipv4(chains: _Chains, pool: IPv4Network, bridges: Sequence[_Bridge]) -> _Rules:
@@ -272,6 +271,7 @@ def _ipv4(chains: _Chains, pool: IPv4Network, bridges: Sequence[_Bridge]) -> _Ru
         *(f"-A {chains.cut} -i {name} ! -s {subnet} -j DROP" for name, subnet in bridges),
         f"-A {chains.cut} -s {pool} {_ANSWERS} -j RETURN",
         f"-A {chains.cut} -s {pool} -j DROP",
+        *(f"-A {chains.between} -i {name} ! -o {name} -d {pool} -j DROP" for name, _ in bridges),
     )
 
 

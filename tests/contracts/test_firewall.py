@@ -81,12 +81,12 @@ class IptablesWorld(World):
 
     def flush(self) -> None:
         """What a reload of firewalld does, but to nobody else's rules."""
-        for hook in ("PREROUTING", "INPUT"):
-            end = {"PREROUTING": "ARRIVAL", "INPUT": "CUT"}[hook]
+        chains = {"PREROUTING": "ARRIVAL", "INPUT": "CUT", "FORWARD": "BETWEEN"}
+        for hook, end in chains.items():
             iptables("", "-w", "-t", "mangle", "-D", hook, "-j", f"{self.chain}-{end}")
-        for chain in (f"{self.chain}-ARRIVAL", f"{self.chain}-CUT"):
-            for order in ("-F", "-X"):
-                iptables("", "-w", "-t", "mangle", order, chain)
+            iptables("", "-w", "-t", "mangle", "-F", f"{self.chain}-{end}")
+        for end in chains.values():
+            iptables("", "-w", "-t", "mangle", "-X", f"{self.chain}-{end}")
 
 
 def iptables(program: str, *arguments: str) -> str:
@@ -293,7 +293,7 @@ async def test_the_hosts_own_networks_are_never_taken_for_environments(
     assert real.chain not in real.saved()
 
 
-HOOKS = ["-A PREROUTING -j T-ARRIVAL", "-A INPUT -j T-CUT"]
+HOOKS = ["-A PREROUTING -j T-ARRIVAL", "-A INPUT -j T-CUT", "-A FORWARD -j T-BETWEEN"]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ HOOKS = ["-A PREROUTING -j T-ARRIVAL", "-A INPUT -j T-CUT"]
         (["-A INPUT -s 192.0.2.1/32 -j ACCEPT"], False),
         (["-A PREROUTING -m mark --mark 0x1 -j ACCEPT"], False),
         (["-A INPUT -j OTHERS", "-A PREROUTING -j MARK --set-xmark 0x1/0x1"], True),
-        (["-A FORWARD -j ACCEPT"], True),
+        (["-A OUTPUT -j ACCEPT"], True),
         ([], True),
     ],
 )
@@ -310,7 +310,7 @@ async def test_rules_behind_one_that_lets_packets_past_do_not_count(
     ahead: list[str], in_time: bool
 ) -> None:
     # Not on the host: such a rule would stand ahead of everybody's.
-    chains = iptables_firewall._Chains("T-ARRIVAL", "T-CUT")
+    chains = iptables_firewall._Chains("T-ARRIVAL", "T-CUT", "T-BETWEEN")
 
     assert iptables_firewall._find(chains, [*ahead, *HOOKS]).in_time == in_time
     assert iptables_firewall._find(chains, [*HOOKS, *ahead]).in_time
@@ -318,6 +318,6 @@ async def test_rules_behind_one_that_lets_packets_past_do_not_count(
 
 @pytest.mark.parametrize("lost", HOOKS)
 async def test_rules_that_nobody_calls_do_not_count(lost: str) -> None:
-    chains = iptables_firewall._Chains("T-ARRIVAL", "T-CUT")
+    chains = iptables_firewall._Chains("T-ARRIVAL", "T-CUT", "T-BETWEEN")
 
     assert not iptables_firewall._find(chains, [hook for hook in HOOKS if hook != lost]).in_time

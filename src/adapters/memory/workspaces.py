@@ -256,12 +256,19 @@ class MemoryWorkspaces:
 
 
 def _services(text: bytes) -> set[str]:
+    # Not constructed: merges of merges would take for ever.
     try:
-        document = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return set()
-    services = document.get("services") if isinstance(document, dict) else None
-    return {str(name) for name in services} if isinstance(services, dict) else set()
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    services = [value for key, value in pairs if key.value == "services"]
+    maps = [value for value in services if isinstance(value, yaml.MappingNode)]
+    return {name.value for value in maps for name, _ in value.value if _is_text(name)}
+
+
+def _is_text(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode)
 
 
 def _copied(document: Document) -> Document:
