@@ -1,5 +1,6 @@
 """The verbs of ``docker compose`` on one project."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,14 @@ class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 # Compose's words when it cannot reach the Engine.
 _NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
+
+# Where Docker's packages put its plugins, as the client itself looks for them.
+_PLUGIN_FOLDERS = (
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+)
 
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -140,7 +149,7 @@ class DockerCompose:
     ) -> process.Finished:
         try:
             finished = await process.run(
-                ["docker", "compose", *arguments],
+                [*_COMMAND, *arguments],
                 directory=directory or self._home,
                 # The agent's own come last, so that no variable of a stranger can steer Compose.
                 environment={**(variables or {}), **self._environment},
@@ -161,6 +170,16 @@ class DockerCompose:
         if finished.exit_code != 0:
             raise _failure(step, finished)
         return finished
+
+
+def _command() -> list[str]:
+    """Compose itself where it is found; the client takes its time to look for its plugins."""
+    found = [Path(folder, "docker-compose") for folder in _PLUGIN_FOLDERS]
+    plugin = next((path for path in found if os.access(path, os.X_OK)), None)
+    return ["docker", "compose"] if plugin is None else [str(plugin)]
+
+
+_COMMAND = _command()
 
 
 def _project(project: Project) -> list[str]:
