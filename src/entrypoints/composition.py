@@ -230,6 +230,7 @@ class _Changes:
     operations: Operations
     builds: Builds
     space: Space
+    protection: Protection
     addresses: Addresses
     deploy: Deploy
     lifecycle: Lifecycle
@@ -269,6 +270,7 @@ def _changes(
         ),
     )
     space = Space(host, housekeeping.reclaim, log, min_free_percent=settings.min_free_percent)
+    protection = Protection(runtime.firewall, str(settings.network_pool), log)
     undo = Undo(
         environments=store.environments,
         workspaces=adapters.workspaces,
@@ -291,6 +293,7 @@ def _changes(
         addresses=addresses,
         builds=builds,
         space=space,
+        protection=protection,
         undo=undo,
         clearing=clearing,
         clock=clock,
@@ -308,6 +311,7 @@ def _changes(
         inventory=inventory,
         builds=builds,
         legacy_builds=settings.max_builds,
+        protection=protection,
         undo=undo,
         clearing=clearing,
         clock=clock,
@@ -345,6 +349,7 @@ def _changes(
         operations=operations,
         builds=builds,
         space=space,
+        protection=protection,
         addresses=addresses,
         deploy=deploy,
         lifecycle=lifecycle,
@@ -452,7 +457,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         addresses=changes.addresses,
         space=changes.space,
         housekeeping=changes.housekeeping,
-        protection=Protection(runtime.firewall, str(settings.network_pool), log),
+        protection=changes.protection,
         logs=runtime.logs,
         events=runtime.events,
         recovery=changes.recovery,

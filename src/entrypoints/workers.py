@@ -24,9 +24,6 @@ LIFETIME_SECONDS = 2.0
 CLEANING_SECONDS = 30.0
 """Pause between two looks at what nobody uses any more."""
 
-FIREWALL_SECONDS = 30.0
-"""Pause between two looks at the packet filter."""
-
 _EVENTS_PAUSE_SECONDS = 3.0
 
 _A_MOMENT = timedelta(microseconds=1)
@@ -48,7 +45,7 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(_watch_containers, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
         group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
-        group.start_soon(_every, agent, FIREWALL_SECONDS, agent.protection.tick)
+        group.start_soon(agent.protection.run)
 
 
 async def _watch_host(agent: Agent) -> None:

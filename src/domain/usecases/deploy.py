@@ -34,6 +34,7 @@ from domain.usecases.builds import Builds, Planned
 from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.protection import Protection
 from domain.usecases.space import Space
 from domain.usecases.undo import Undo
 
@@ -82,6 +83,7 @@ class Deploy:
         addresses: Addresses,
         builds: Builds,
         space: Space,
+        protection: Protection,
         undo: Undo,
         clearing: Clearing,
         clock: Clock,
@@ -101,6 +103,7 @@ class Deploy:
         self._addresses = addresses
         self._builds = builds
         self._space = space
+        self._protection = protection
         self._undo = undo
         self._clearing = clearing
         self._clock = clock
@@ -349,6 +352,7 @@ class Deploy:
         project = await self._workspaces.install(run.id, name)
         async with self._start_slots:
             await self._compose.up(project, run.line)
+        self._protection.look_soon()
         # What stands is either written down as running or undone, never both.
         with anyio.CancelScope(shield=True):
             now = self._clock.now()

@@ -29,6 +29,7 @@ from domain.usecases.builds import Builds, Rebuild
 from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.protection import Protection
 from domain.usecases.undo import Undo
 
 DELETE_SECONDS = 600.0
@@ -53,6 +54,7 @@ class Lifecycle:
         inventory: InventoryWatch,
         builds: Builds,
         legacy_builds: int,
+        protection: Protection,
         undo: Undo,
         clearing: Clearing,
         clock: Clock,
@@ -66,6 +68,7 @@ class Lifecycle:
         self._operations = operations
         self._inventory = inventory
         self._builds = builds
+        self._protection = protection
         self._undo = undo
         self._clearing = clearing
         self._clock = clock
@@ -149,6 +152,7 @@ class Lifecycle:
                 await self._note_error(name, "")
             finally:
                 self._builds.release(run.id)
+                self._protection.look_soon()
                 with anyio.CancelScope(shield=True):
                     await self._note_state(name)
 
