@@ -168,4 +168,4 @@ def connect(base_url: str, timeout_seconds: float) -> APIClient:
     oldest = docker.constants.MINIMUM_DOCKER_API_VERSION
     with closing(APIClient(base_url, version=oldest, timeout=timeout)) as probe:
         newest = probe.version(api_version=False)["ApiVersion"]
-    return APIClient(base_url, version=newest, timeout=timeout)
+    return APIClient(base_url, version=newest, timeout=timeout, max_pool_size=_THREADS)
