@@ -116,11 +116,16 @@ def arranged(
             name: _network(name, body or {}, arrangement)
             for name, body in (document.get("networks") or {}).items()
         },
-        "volumes": {
-            name: {**(body or {}), "name": f"{arrangement.name}_{name}"}
-            for name, body in (document.get("volumes") or {}).items()
-        },
+        **{kind: _named(document[kind], arrangement.name) for kind in _NAMED if kind in document},
     }
+
+
+_NAMED = ("volumes", "configs", "secrets")
+"""What bears the environment's name, beside its networks."""
+
+
+def _named(bodies: Mapping[str, Any] | None, name: str) -> Document:
+    return {key: {**(body or {}), "name": f"{name}_{key}"} for key, body in (bodies or {}).items()}
 
 
 def _images(model: ComposeModel, project: str, plans: Mapping[str, BuildPlan]) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """Rules for bundles: what an archive may hold and what must lie where."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 import msgspec
@@ -110,6 +111,18 @@ class BundleLimits(msgspec.Struct, frozen=True, kw_only=True):
                 f"The bundle unpacks to more than {self.max_ratio} times its size, "
                 "as only archives do that are made to fill disks."
             )
+
+
+_ASKS_FOR_MORE = re.compile(rb"COMPOSE_|extends|include|env_file|label_file")
+
+
+def reads_the_same_anywhere(texts: Iterable[bytes]) -> bool:
+    """Whether Compose files ask for nothing that could differ from one deploy to another.
+
+    Args:
+        texts: the Compose files and, where there is one, ``.env``.
+    """
+    return not any(_ASKS_FOR_MORE.search(text) for text in texts)
 
 
 def member_path(name: str) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ from domain.usecases.lifetimes import LifetimeRules, Lifetimes
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
+from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
@@ -292,6 +293,7 @@ def _changes(
         admission=Admission(_capacity(settings), store.environments, inventory, host),
         addresses=addresses,
         builds=builds,
+        resolving=Resolving(runtime.compose, adapters.workspaces),
         space=space,
         protection=protection,
         undo=undo,

@@ -477,6 +477,30 @@ async def test_a_small_compose_file_cannot_keep_the_agent_busy(world: World) -> 
     assert set(contents.services) <= {"web"}
 
 
+@pytest.mark.parametrize(
+    ("files", "same"),
+    [
+        ({"compose.yaml": "services: {web: {image: busybox}}"}, True),
+        ({"compose.yaml": "services: {web: {image: busybox}}", ".env": "TAG=1"}, True),
+        ({"compose.yaml": "services: {web: {image: busybox}}", ".env": "COMPOSE_FILE=x"}, False),
+        ({"compose.yaml": "services: {web: {image: busybox, env_file: vpn.ovpn}}"}, False),
+        (
+            {
+                "compose.yaml": "services: {web: {image: busybox}}",
+                "compose.override.yaml": "include: [x]",
+            },
+            False,
+        ),
+    ],
+)
+async def test_what_compose_reads_of_a_bundle_may_depend_on_more(
+    world: World, files: dict[str, str], same: bool
+) -> None:
+    project = await world.stage(FIRST, zip_bundle(files))
+
+    assert await world.workspaces.reads_the_same_anywhere(FIRST, project) is same
+
+
 async def test_an_environments_folder_is_known_before_it_stands(world: World) -> None:
     home = world.workspaces.home(LAB)
 

@@ -15,6 +15,7 @@ from domain.bundles import (
     BundleEntry,
     BundleLimits,
     compose_files,
+    reads_the_same_anywhere,
 )
 from domain.compose_model import Document
 from domain.errors import BundleRefused, StorageFailed
@@ -126,6 +127,13 @@ class MemoryWorkspaces:
             entries=tuple(sorted(entries, key=lambda entry: entry.path)),
             services=tuple(sorted(services)),
         )
+
+    async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:
+        """Whether what Compose reads of a staged project depends on its bundle alone."""
+        await anyio.lowlevel.checkpoint()
+        files = self.staged[operation]
+        names = [*project.files, ".env"]
+        return reads_the_same_anywhere(files[name,] for name in names if (name,) in files)
 
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""

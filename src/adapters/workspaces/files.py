@@ -34,6 +34,7 @@ from domain.bundles import (
     MAX_COMPOSE_FILE_BYTES,
     BundleLimits,
     compose_files,
+    reads_the_same_anywhere,
 )
 from domain.compose_model import Document
 from domain.errors import BundleRefused, InvalidName, StorageFailed, StorageFull
@@ -120,6 +121,23 @@ class DiskWorkspaces:
         return await self._storage.run(
             "reading the bundle", lambda: read_contents(staged, project.files)
         )
+
+    async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:
+        """Whether what Compose reads of a staged project depends on its bundle alone."""
+        staged = self._operations / operation / "staged"
+
+        def work() -> bool:
+            dotenv = staged / ".env"
+            if dotenv.is_symlink() or (dotenv.exists() and not dotenv.is_file()):
+                return False
+            files = [staged / name for name in project.files]
+            if dotenv.exists():
+                files.append(dotenv)
+            if any(file.lstat().st_size > MAX_COMPOSE_FILE_BYTES for file in files):
+                return False
+            return reads_the_same_anywhere(file.read_bytes() for file in files)
+
+        return await self._storage.run("reading Compose files", work)
 
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""

@@ -90,6 +90,13 @@ class Workspaces(Protocol):
         """What was staged."""
         ...
 
+    async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:
+        """Whether what Compose reads of a staged project depends on its bundle alone.
+
+        Not on its name, nor on files that were placed beside the bundle's own. In doubt it does.
+        """
+        ...
+
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""
         ...

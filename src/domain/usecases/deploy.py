@@ -35,11 +35,9 @@ from domain.usecases.clearing import Clearing
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
+from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
 from domain.usecases.undo import Undo
-
-RESOLVES = 2
-"""How many projects Compose resolves at once: so the first of many start while others wait."""
 
 UNDO_SECONDS = 120.0
 """How long undoing may take; what it leaves, recovery takes up at the next start."""
@@ -82,6 +80,7 @@ class Deploy:
         admission: Admission,
         addresses: Addresses,
         builds: Builds,
+        resolving: Resolving,
         space: Space,
         protection: Protection,
         undo: Undo,
@@ -102,6 +101,7 @@ class Deploy:
         self._admission = admission
         self._addresses = addresses
         self._builds = builds
+        self._resolving = resolving
         self._space = space
         self._protection = protection
         self._undo = undo
@@ -110,7 +110,6 @@ class Deploy:
         self._log = log
         self._limits = limits
         self._seconds = seconds
-        self._resolve_slots = anyio.Semaphore(RESOLVES)
         self._start_slots = anyio.Semaphore(starts)
 
     async def launch(
@@ -295,8 +294,9 @@ class Deploy:
     async def _check(self, run: Run, request: DeployRequest, project: Project) -> Planned:
         """Resolves the project, and reserves all that it needs."""
         await run.step(Step.CHECK)
-        async with self._resolve_slots:
-            model = await self._compose.resolve(project, request.variables)
+        model = await self._resolving.model(
+            run.id, project, request.bundle.digest, request.variables
+        )
         check_sharing(model)
         secret = None if request.vpn_profile is None else f"{project.directory}/{VPN_PROFILE_NAME}"
         planned = await self._builds.plan(run, project, model, secret=secret)

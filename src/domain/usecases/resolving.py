@@ -1,0 +1,71 @@
+"""Lets Compose read projects, and remembers what it read of a bundle that is deployed often."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import anyio
+
+from domain.arrangement import relocated
+from domain.compose_model import ComposeModel, Document, compose_model
+from domain.names import BundleDigest, OperationId
+from domain.ports.compose import Compose, Project
+from domain.ports.workspaces import Workspaces
+
+AT_ONCE = 2
+"""How many projects are resolved at once: so the first of many start while others wait."""
+
+MOST_REMEMBERED = 64
+
+# Stands for the folder of the project in what is remembered.
+_ANYWHERE = "/bundle"
+
+_Key = tuple[BundleDigest, frozenset[tuple[str, str]]]
+
+
+class Resolving:
+    """Resolves projects."""
+
+    def __init__(self, compose: Compose, workspaces: Workspaces) -> None:
+        self._compose = compose
+        self._workspaces = workspaces
+        self._slots = anyio.Semaphore(AT_ONCE)
+        self._remembered: OrderedDict[_Key, Document] = OrderedDict()
+
+    async def model(
+        self,
+        operation: OperationId,
+        project: Project,
+        bundle: BundleDigest,
+        variables: Mapping[str, str],
+    ) -> ComposeModel:
+        """A staged project as Compose reads it.
+
+        What is remembered was read under another name: what of it depends on the name is for
+        ``arranged`` to set.
+
+        Raises:
+            StepFailed: Compose cannot read it.
+        """
+        key = (bundle, frozenset(variables.items()))
+        if known := self._recall(key, project):
+            return known
+        async with self._slots:
+            # Somebody may have resolved the same while this one waited.
+            if known := self._recall(key, project):
+                return known
+            model = await self._compose.resolve(project, variables)
+            if await self._workspaces.reads_the_same_anywhere(operation, project):
+                self._remember(key, project, model)
+        return model
+
+    def _recall(self, key: _Key, project: Project) -> ComposeModel | None:
+        document = self._remembered.get(key)
+        if document is None:
+            return None
+        self._remembered.move_to_end(key)
+        return compose_model(relocated(document, _ANYWHERE, project.directory))
+
+    def _remember(self, key: _Key, project: Project, model: ComposeModel) -> None:
+        self._remembered[key] = relocated(model.document, project.directory, _ANYWHERE)
+        while len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
