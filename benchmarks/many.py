@@ -32,6 +32,7 @@ def run(folder: Path) -> None:
             timed_row(f"docker compose up -d, {_COMPOSE_AT_ONCE} at a time", plain),
             timed_row("agent, all asked for at once", through_agent, plain, _AIM),
             timed_row(f"bare Engine calls, {_CALLS_AT_ONCE} threads, no build", bare, plain),
+            timed_row("agent, to the bare calls", through_agent, bare),
         ],
     )
 

@@ -139,6 +139,14 @@ class TestCreate:
 
         assert sorted(answers) == [200, 409]
 
+    async def test_one_whose_deploy_failed_is_removed_like_any_other(self, world: World) -> None:
+        await deploy(world, "one", BROKEN)
+        assert (await shown(world, "one"))["state"] == "failed"
+
+        assert (await remove(world, "one")).status_code == 200
+
+        assert not await exists(world, "one")
+
     async def test_a_name_whose_deploy_failed_is_free(self, world: World) -> None:
         await deploy(world, None, BROKEN, name="one")
 

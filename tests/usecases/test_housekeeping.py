@@ -11,6 +11,7 @@ from domain.resources import FileSystem
 from domain.timeline import EntryKind
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import (
+    BROKEN,
     BUNDLES,
     ENVIRONMENTS,
     OPERATIONS,
@@ -240,6 +241,14 @@ class TestRecords:
         view = await shown(world, "one")
         assert (view["state"], view["labels"]) == ("stopped", {"a": "b"})
         assert (await change(world, "one", "start")).status_code == 200
+
+    async def test_a_deploy_that_failed_is_forgotten_with_its_operation(self, world: World) -> None:
+        await deploy(world, "one", BROKEN)
+        world.clock.jump_wall_clock(30 * 86_400)
+
+        await world.agent.housekeeping.tick(world.agent.library, world.agent.space)
+
+        assert not await exists(world, "one")
 
     async def test_a_store_that_is_away_ends_nothing(self, world: World) -> None:
         await deploy(world, "one", WEB)

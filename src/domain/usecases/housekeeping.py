@@ -53,6 +53,9 @@ class Housekeeping:
         old = self._clock.now() - timedelta(seconds=self._rules.operation_seconds)
         await self._store.operations.prune(KEEP_OPERATIONS, before=old)
         await self._store.timeline.prune(before=old, keep=KEEP_ENTRIES)
+        for record in await self._store.environments.list():
+            if not record.deployed and record.updated_at < old:
+                await self._store.environments.remove(record.name)
         await library.collect(unused_seconds=self._rules.bundle_seconds)
         await self._builds.collect(unused_seconds=self._rules.image_seconds)
         if await space.make_room() is None:

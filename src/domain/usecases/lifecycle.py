@@ -167,6 +167,7 @@ class Lifecycle:
         cut_off: bool = False,
         asked: Asked = BY_MANAGER,
         force: bool = True,
+        failed_too: bool = False,
     ) -> Ticket:
         """Takes a removal, which displaces launches and restarts of the environment.
 
@@ -177,6 +178,7 @@ class Lifecycle:
             cut_off: what it was doing was cut off, so the Engine may still be at it.
             asked: who asks.
             force: remove it also while somebody holds it.
+            failed_too: one that did not come up counts as there; else its record is dropped.
 
         Raises:
             EnvironmentNotFound: there is none, and none is being launched.
@@ -184,7 +186,9 @@ class Lifecycle:
         """
         if not force:
             await self._refuse_held(name)
-        if self._operations.under_way(name) is None:
+        if self._operations.under_way(name) is None and not (
+            failed_too and await self._environments.get(name)
+        ):
             await self._require_or_forget(name)
         # Looked at after the last wait, so that of two who ask at once the second joins the first.
         under_way = self._operations.under_way(name)

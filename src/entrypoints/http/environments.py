@@ -238,7 +238,9 @@ async def delete_environment(
     """
     agent = _agent(request)
     return await _change(
-        request, name, lambda n, a: agent.lifecycle.delete(n, asked=a, force=force)
+        request,
+        name,
+        lambda n, a: agent.lifecycle.delete(n, asked=a, force=force, failed_too=True),
     )
 
 
