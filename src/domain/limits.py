@@ -50,9 +50,10 @@ class LimitRules(msgspec.Struct, frozen=True, kw_only=True):
             value, most = getattr(asked, name), getattr(self.most, name)
             least = MIN_MEMORY_BYTES if name == "memory_bytes" else _LEAST[name]
             if value is not None and not least <= value <= most:
+                asked_for = name.removesuffix("_bytes")
                 raise RequestUnreadable(
-                    f"limits.{name} is {value:g}, and on this host it may be "
-                    f"from {least:g} to {most:g}."
+                    f"limits.{asked_for} is {value}, and on this host it may be "
+                    f"from {least} to {most} (MAX_CONTAINER_{asked_for.upper()})."
                 )
 
     def held(self, asked: ContainerLimits, own: ContainerLimits, *, cpus: int) -> HeldLimits:

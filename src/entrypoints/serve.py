@@ -97,5 +97,7 @@ async def _end_on_signal(agent: Agent, server: uvicorn.Server) -> None:
         async for number in signals:
             agent.log.info("agent is told to stop", signal=signal.Signals(number).name)
             await agent.operations.close(agent.settings.shutdown_timeout)
+            # Who follows them would be waited for, and cut off in the middle of a line.
+            agent.logs.end()
             server.should_exit = True
             return

@@ -191,6 +191,19 @@ class TestLogs:
 
         assert found == ["one"]
 
+    async def test_followers_end_when_the_agent_does(self, world: World) -> None:
+        await world.run("a", "one")
+
+        async def end_soon() -> None:
+            await anyio.sleep(0.5)
+            world.logs.end()
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(end_soon)
+                async with world.logs.read(await world.of_project(), follow=True) as lines:
+                    assert [line.text async for line in lines] == ["one"]
+
     async def test_a_container_without_a_word_has_no_lines(self, world: World) -> None:
         await world.run("a")
 

@@ -139,11 +139,11 @@ def test_what_the_host_can_give_may_be_asked_for(asked: ContainerLimits) -> None
         (ContainerLimits(cpus=-1), "limits.cpus"),
         (ContainerLimits(cpus=float("nan")), "limits.cpus"),
         (ContainerLimits(cpus=float("inf")), "limits.cpus"),
-        (ContainerLimits(memory_bytes=MIN_MEMORY_BYTES - 1), "limits.memory_bytes"),
-        (ContainerLimits(memory_bytes=MOST.memory_bytes + 1), "limits.memory_bytes"),
+        (ContainerLimits(memory_bytes=MIN_MEMORY_BYTES - 1), "limits.memory"),
+        (ContainerLimits(memory_bytes=MOST.memory_bytes + 1), "limits.memory"),
         (ContainerLimits(pids=0), "limits.pids"),
         (ContainerLimits(pids=4097), "limits.pids is 4097.* from 1 to 4096"),
-        (ContainerLimits(log_bytes=4095), "limits.log_bytes"),
+        (ContainerLimits(log_bytes=4095), "limits.log"),
     ],
 )
 def test_what_the_host_cannot_give_is_refused_and_its_range_told(

@@ -33,6 +33,10 @@ class DockerLogs:
         self._client = client
         self._streams = Streams(THREADS)
 
+    def end(self) -> None:
+        """Ends all that is being read."""
+        self._streams.end()
+
     @asynccontextmanager
     async def read(
         self,

@@ -83,11 +83,12 @@ class Feed(Generic[T]):
         self._news.set()
 
     def close(self) -> None:
-        """Lets threads that wait go on to their end."""
+        """Lets threads that wait go on to their end, and the reader too; on the event loop."""
         with self._changed:
             self._closed = True
             self._items.clear()
             self._changed.notify_all()
+        self._news.set()
 
     async def next(self) -> tuple[T | None, int]:
         """The next item, and how many before it were lost; None at the end.
@@ -103,7 +104,7 @@ class Feed(Generic[T]):
                     item = self._items.popleft()
                     self._changed.notify_all()
                     return item, dropped
-                ended = not self._writers
+                ended = self._closed or not self._writers
             if ended:
                 if self._fault is not None:
                     raise self._fault
@@ -178,14 +179,22 @@ class Streams:
 
     def __init__(self, limit: int) -> None:
         self._limiter = anyio.CapacityLimiter(limit)
+        self._open: set[Stream] = set()
+
+    def end(self) -> None:
+        """Ends all that is read at the moment."""
+        for stream in self._open:
+            stream.close()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
         stream = Stream(self._limiter)
+        self._open.add(stream)
         try:
             yield stream
         finally:
+            self._open.discard(stream)
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
 
@@ -211,12 +220,16 @@ class Stream:
         self._threads.append(thread)
         thread.start()
 
-    async def aclose(self) -> None:
-        """Ends all answers, and waits for their threads."""
+    def close(self) -> None:
+        """Ends all answers."""
         for feed in self._feeds:
             feed.close()
         for answer in self._answers:
             answer.close()
+
+    async def aclose(self) -> None:
+        """Ends all answers, and waits for their threads."""
+        self.close()
         until = time.monotonic() + _END_SECONDS
 
         def join() -> None:

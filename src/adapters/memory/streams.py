@@ -18,6 +18,7 @@ class MemoryLogs:
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
         self._lines: list[LogLine] = []
+        self._ended = False
         self._news = anyio.Event()
 
     def print(
@@ -36,6 +37,11 @@ class MemoryLogs:
         )
         self._news.set()
         self._news = anyio.Event()
+
+    def end(self) -> None:
+        """Ends all that is being read."""
+        self._ended = True
+        self._news.set()
 
     @asynccontextmanager
     async def read(
@@ -62,7 +68,7 @@ class MemoryLogs:
         seen = len(self._lines)
         for line in self._before(names, tail, since):
             yield line
-        while follow and any(self._runs(name) for name in names):
+        while follow and not self._ended and any(self._runs(name) for name in names):
             news = self._news
             fresh, seen = self._lines[seen:], len(self._lines)
             for line in fresh:

@@ -38,6 +38,10 @@ class ContainerLogs(Protocol):
         """
         ...
 
+    def end(self) -> None:
+        """Ends all that is being read, as if the containers had ended; for the agent's own end."""
+        ...
+
 
 class EngineEvents(Protocol):
     """What happens to containers."""
