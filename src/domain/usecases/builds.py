@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from enum import Enum
 
 import anyio
@@ -13,7 +14,7 @@ from domain.dockerfile import base_images, may_read
 from domain.errors import AgentError
 from domain.images import BUILD_PROJECT, BuildPlan, ImageRecord, build_digest, own_tag, shared_tag
 from domain.names import EnvironmentName, OperationId
-from domain.operations import Operation, Step
+from domain.operations import Operation
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContext, BuildContexts
@@ -25,6 +26,9 @@ from domain.usecases.operations import Run
 
 # What a build takes in that is not in its context, so that nobody can tell what comes of it.
 _UNTOLD = ("additional_contexts", "ssh", "secrets")
+
+
+_SAME_USE_SECONDS = 60.0
 
 
 class Rebuild(Enum):
@@ -217,7 +221,6 @@ class Builds:
         self, run: Run, planned: Planned, missing: Sequence[BuildPlan], rebuild: Rebuild
     ) -> None:
         await run.building(tuple(plan.tag for plan in missing))
-        await run.step(Step.BUILD)
         document = build_document(planned.model, BUILD_PROJECT, missing, digests=planned.digests)
         project = await self._workspaces.build_project(run.id, planned.project, document)
         async with self._slots[rebuild is Rebuild.MISSING]:
@@ -227,6 +230,8 @@ class Builds:
         for plan in planned.plans:
             record = await self._images.get(plan.tag)
             now = self._clock.now()
+            if record is not None and _just_used(record, now):
+                continue
             await self._images.put(
                 ImageRecord(
                     tag=plan.tag,
@@ -290,8 +295,9 @@ class Builds:
     async def note_used(self, tags: Collection[str]) -> None:
         """Writes down that images are needed still; those that were not built or pulled are not."""
         for tag in tags:
-            if record := await self._images.get(tag):
-                await self._images.put(msgspec.structs.replace(record, used_at=self._clock.now()))
+            record, now = await self._images.get(tag), self._clock.now()
+            if record is not None and not _just_used(record, now):
+                await self._images.put(msgspec.structs.replace(record, used_at=now))
 
     async def forget_own(self, name: EnvironmentName, *, keep: Collection[str] = ()) -> None:
         """Removes the images that are an environment's own."""
@@ -338,6 +344,11 @@ class Builds:
                     await self._resources.remove_image(image.id)
                 except AgentError as fault:
                     self._log.debug("image stays", image=image.id, reason=fault.detail)
+
+
+def _just_used(record: ImageRecord, now: datetime) -> bool:
+    """Whether it is not worth a write that an image is needed again."""
+    return abs((now - record.used_at).total_seconds()) < _SAME_USE_SECONDS
 
 
 def _unheard_of(build: Mapping[str, object], context: BuildContext) -> bool:

@@ -21,7 +21,14 @@ from domain.environments import Environment, EnvironmentState, Hold, Isolation
 from domain.errors import AgentError, EnvironmentExists, NameTaken
 from domain.limits import ContainerLimits, LimitRules
 from domain.names import EnvironmentName
-from domain.operations import BY_MANAGER, Asked, OperationKind, Replacement, Step
+from domain.operations import (
+    BY_MANAGER,
+    Asked,
+    OperationKind,
+    OperationState,
+    Replacement,
+    Step,
+)
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.log import Log
@@ -191,7 +198,7 @@ class Deploy:
     def _last(self, name: EnvironmentName) -> bool:
         """Whether no other deploy of the name waits that needs the reservation."""
         ticket = self._operations.under_way(name)
-        return ticket is not None and ticket.operation.state.value == "running"
+        return ticket is not None and ticket.operation.state is not OperationState.QUEUED
 
     async def _deploy(self, run: Run, request: DeployRequest) -> None:
         try:

@@ -4,7 +4,14 @@ An operation belongs to the agent, not to whoever asked for it: it goes on when 
 """
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Sequence,
+)
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -45,7 +52,7 @@ from domain.usecases.progress import Progress
 Work = Callable[["Run"], Awaitable[None]]
 """What an operation does; raises an ``AgentError`` where it fails."""
 
-Afterwards = Callable[[], Awaitable[None]]
+Afterwards = Callable[[], Coroutine[object, object, None]]
 """Tidies up after an operation; never raises."""
 
 _FINISHED_ONCE_BEGUN = {OperationKind.DELETE, OperationKind.RESET}
@@ -81,19 +88,20 @@ class Run:
         """The last lines of output."""
         return tuple(self._output)
 
-    async def step(self, step: Step) -> None:
+    async def step(self, step: Step, **changes: object) -> None:
         """Notes, on disk, that a step begins; nothing of it may be done before this returns."""
-        await self.write(step=step)
+        await self.write(step=step, **changes)
         self._tell(EventKind.STEP, step.value)
         self._log.info("operation step", **self._fields(), step=step.value)
 
     async def pulling(self, images: tuple[str, ...]) -> None:
         """Notes, on disk, which images the host did not have."""
-        await self.write(pulls=images)
+        if images:
+            await self.write(pulls=images)
 
     async def building(self, tags: tuple[str, ...]) -> None:
-        """Notes, on disk, which images are about to be built."""
-        await self.write(builds=tags)
+        """Notes, on disk, that these images are built from now on."""
+        await self.step(Step.BUILD, builds=tags)
 
     async def replacing(self, replacement: Replacement) -> None:
         """Notes, on disk, what stood before."""
@@ -465,9 +473,10 @@ class Operations:
             if fault is not None:
                 state = _end_state(ticket, fault)
             with anyio.CancelScope(shield=True):
-                if job.afterwards is not None:
-                    await job.afterwards()
-                await ticket.run.ended(state, fault)
+                async with anyio.create_task_group() as group:
+                    if job.afterwards is not None:
+                        group.start_soon(job.afterwards)
+                    group.start_soon(ticket.run.ended, state, fault)
             self.ended[ticket.operation.kind, state] += 1
             self._leave(line, ticket)
             ticket.end(fault)
