@@ -61,6 +61,12 @@ async def shown(agent: Process, name: str) -> Any:
     return (await agent.http.get(f"/api/v1/environments/{name}")).json()
 
 
+async def timeline(agent: Process, name: str) -> str:
+    """What happened to an environment, in words."""
+    entries = (await agent.http.get(f"/api/v1/environments/{name}/timeline")).json()["entries"]
+    return " ".join(entry["text"] for entry in entries)
+
+
 def container(host: engine.Host, name: str) -> Any:
     """A container as the Engine tells of it."""
     return host.client.inspect_container(name)
@@ -274,12 +280,10 @@ async def test_a_container_that_used_up_its_memory_is_told_of(
         with anyio.fail_after(30):
             while (found := await shown(agent, names[0]))["state"] != "degraded":
                 await anyio.sleep(0.2)
-        await anyio.sleep(0.5)
-        entries = (await agent.http.get(f"/api/v1/environments/{names[0]}/timeline")).json()
-
         assert "eats" in found["reason"]
-        told = " ".join(entry["text"] for entry in entries["entries"])
-        assert "used up its memory" in told
+        with anyio.fail_after(10):
+            while "used up its memory" not in (told := await timeline(agent, names[0])):
+                await anyio.sleep(0.2)
         assert "exit code 137" in told
 
 
@@ -293,10 +297,10 @@ async def test_output_of_all_services_comes_in_one_stream(
     )
     async with agent_process(tmp_path) as agent:
         assert (await deploy(agent, names[0], {"compose.yaml": talkers})).status_code == 200
-        await anyio.sleep(0.5)
         logs = f"/api/v1/environments/{names[0]}/logs"
-
-        lines = (await agent.http.get(logs)).text.splitlines()
+        with anyio.fail_after(10):
+            while len(lines := (await agent.http.get(logs)).text.splitlines()) < 2:
+                await anyio.sleep(0.1)
         records = await agent.http.get(logs, headers={"Accept": "application/x-ndjson"})
 
         assert sorted(lines) == [f"{names[0]}-one-1 | first", f"{names[0]}-two-1 | second"]
