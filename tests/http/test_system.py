@@ -165,6 +165,14 @@ class TestDocuments:
         assert "requestBody" in launch
         assert {"201", "401", "422", "503"} <= set(launch["responses"])
 
+    async def test_the_pages_show_headers_fields_and_lines_to_try(self, world: World) -> None:
+        page = (await world.http.get("/docs")).text
+
+        for text in ("Prefer", "Idempotency-Key", "Last-Event-ID", "--data-binary @lab.zip"):
+            assert text in page
+        assert "-F bundle=@lab.zip -F name=my-lab -F ttl=2h" in page
+        assert "<code>isolation</code>" in page
+
     async def test_the_page_loads_nothing_from_elsewhere(self, world: World) -> None:
         page = await world.http.get("/docs")
 

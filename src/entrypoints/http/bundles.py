@@ -16,6 +16,7 @@ from domain.names import bundle_digest
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import chunks
 from entrypoints.http.changes import OperationView, asked, change
+from entrypoints.http.documented_headers import CONTENT_DIGEST, ChangeOperation
 from entrypoints.http.request_headers import content_digest
 from entrypoints.http.responses import problems
 
@@ -47,6 +48,7 @@ class _UploadOperation(Operation):
         schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
         content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
         self.request_body = RequestBody(content=content, required=True)
+        self.parameters = [*(self.parameters or []), CONTENT_DIGEST]
 
 
 @post(
@@ -105,6 +107,7 @@ async def delete_bundle(request: AnyRequest, digest: FromPath[str]) -> None:
 @post(
     "/{digest:str}/build",
     status_code=202,
+    operation_class=ChangeOperation,
     responses={
         200: ResponseSpec(OperationView, description="It has ended (with `Prefer: wait`)."),
         **problems(401, 404, 409, 422, 500, 502, 503, 504, 507),

@@ -56,7 +56,10 @@ def _operations(document: Json) -> Iterator[str]:
         yield f'<section id="{escape(operation["operationId"])}">'
         yield f"<h2><b>{method}</b> {escape(path)}</h2>"
         yield f"<p>{escape(operation.get('description') or operation.get('summary') or '')}</p>"
-        yield f"<pre>{escape(_curl(method, path, operation))}</pre>"
+        for line in _curls(method, path, operation):
+            yield f"<pre>{escape(line)}</pre>"
+        yield from _parameters(operation)
+        yield from _fields(operation)
         yield "<table>"
         for status, response in sorted(operation.get("responses", {}).items()):
             yield f"<tr><td>{escape(status)}<td>{escape(response.get('description') or '')}"
@@ -64,15 +67,49 @@ def _operations(document: Json) -> Iterator[str]:
         yield "</table></section>"
 
 
-def _curl(method: str, path: str, operation: Json) -> str:
+def _parameters(operation: Json) -> Iterator[str]:
+    """What goes into path, query and headers."""
+    found = operation.get("parameters") or []
+    if found:
+        yield "<table>"
+        for parameter in found:
+            yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{escape(parameter['in'])}"
+            yield f"<td>{escape(parameter.get('description') or '')}"
+        yield "</table>"
+
+
+def _fields(operation: Json) -> Iterator[str]:
+    """The fields of a JSON body."""
+    content = (operation.get("requestBody") or {}).get("content", {})
+    fields = content.get("application/json", {}).get("schema", {}).get("properties") or {}
+    if fields:
+        names = ", ".join(f"<code>{escape(name)}</code>" for name in fields)
+        yield f"<p>Fields: {names}</p>"
+
+
+def _curls(method: str, path: str, operation: Json) -> Iterator[str]:
+    """A line to try for each kind of body."""
     parts = ["curl"]
     if method != "GET":
         parts.append(f"-X {method}")
     if operation.get("security"):
         parts.append('-H "X-Server-Key: $SERVER_KEY"')
-    if "requestBody" in operation:
-        parts.append("-H 'Content-Type: application/json' --data @body.json")
-    return " ".join([*parts, f"http://localhost:8003{path}"])
+    bodies = _bodies((operation.get("requestBody") or {}).get("content", {})) or [""]
+    for body in bodies:
+        yield " ".join([*parts, *([body] if body else []), f"http://localhost:8003{path}"])
+
+
+def _bodies(content: Json) -> list[str]:
+    bodies = []
+    if "application/json" in content:
+        example = content["application/json"].get("example")
+        text = json.dumps(example, ensure_ascii=False) if example else "@body.json"
+        bodies.append(f"-H 'Content-Type: application/json' --data '{text}'")
+    if "multipart/form-data" in content:
+        bodies.append("-F bundle=@lab.zip -F name=my-lab -F ttl=2h")
+    if "application/zip" in content:
+        bodies.append("--data-binary @lab.zip")
+    return bodies
 
 
 def _schema_name(response: Json) -> str:

@@ -19,6 +19,7 @@ from domain.ports.workspaces import Bundle
 from domain.quantities import byte_size, moment, seconds
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import chunks, decoded, read_json
+from entrypoints.http.documented_headers import ChangeOperation
 from entrypoints.http.multipart_body import read_form
 
 AnyRequest = Request[Any, Any, Any]
@@ -234,10 +235,12 @@ _PROPERTIES = {
 
 
 @dataclass
-class EnvironmentOperation(Operation):
+class EnvironmentOperation(ChangeOperation):
     """The body is read as it comes and so unknown to the framework; this documents it."""
 
     def __post_init__(self) -> None:
+        """Adds body and headers."""
+        super().__post_init__()
         document = Schema(type=OpenAPIType.OBJECT, properties=dict(_PROPERTIES))
         form = Schema(
             type=OpenAPIType.OBJECT,

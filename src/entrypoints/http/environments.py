@@ -24,6 +24,7 @@ from domain.usecases.operations import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
 from entrypoints.http.changes import OperationView, asked, caller_name, change
+from entrypoints.http.documented_headers import ChangeOperation
 from entrypoints.http.environment_logs import read_logs
 from entrypoints.http.environment_requests import (
     AmendmentOperation,
@@ -227,7 +228,10 @@ def _amendment(agent: Agent, wanted: AmendmentRequest) -> Amendment:
 
 
 @delete(
-    "/{name:str}", status_code=202, responses={**_ENDED, **problems(401, 404, 409, 422, 500, 503)}
+    "/{name:str}",
+    status_code=202,
+    operation_class=ChangeOperation,
+    responses={**_ENDED, **problems(401, 404, 409, 422, 500, 503)},
 )
 async def delete_environment(
     request: AnyRequest, name: FromPath[str], force: FromQuery[bool] = False
@@ -244,28 +248,28 @@ async def delete_environment(
     )
 
 
-@post("/{name:str}/start", status_code=202, responses=_CHANGE)
+@post("/{name:str}/start", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def start_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
     """Starts all containers that do not run."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.start(n, asked=a))
 
 
-@post("/{name:str}/stop", status_code=202, responses=_CHANGE)
+@post("/{name:str}/stop", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def stop_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
     """Stops all containers; nothing is removed."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.stop(n, asked=a))
 
 
-@post("/{name:str}/restart", status_code=202, responses=_CHANGE)
+@post("/{name:str}/restart", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def restart_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
     """Stops the containers and starts the same ones again."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.restart(n, asked=a))
 
 
-@post("/{name:str}/rebuild", status_code=202, responses=_CHANGE)
+@post("/{name:str}/rebuild", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def rebuild_environment(
     request: AnyRequest, name: FromPath[str], no_cache: FromQuery[bool] = False
 ) -> Response[OperationView]:
@@ -280,7 +284,7 @@ async def rebuild_environment(
     )
 
 
-@post("/{name:str}/reset", status_code=202, responses=_CHANGE)
+@post("/{name:str}/reset", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def reset_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
     """Makes containers, networks and volumes anew from the images at hand, in seconds."""
     agent = _agent(request)

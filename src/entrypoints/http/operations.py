@@ -13,6 +13,7 @@ from domain.names import OperationId, environment_name
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.changes import OperationView, answered, caller_name, operation_view
+from entrypoints.http.documented_headers import EventsOperation, WaitOperation
 from entrypoints.http.request_headers import last_event_id
 from entrypoints.http.responses import problems
 
@@ -49,6 +50,7 @@ async def get_operation(request: AnyRequest, operation: FromPath[str]) -> Operat
 
 @get(
     "/{operation:str}/events",
+    operation_class=EventsOperation,
     media_type=sse.MEDIA_TYPE,
     responses={
         200: ResponseSpec(str, description="Server-Sent Events.", media_type=sse.MEDIA_TYPE),
@@ -80,6 +82,7 @@ async def _events(agent: Agent, operation: OperationId, after: int) -> AsyncIter
 @delete(
     "/{operation:str}",
     status_code=202,
+    operation_class=WaitOperation,
     responses={
         200: ResponseSpec(OperationView, description="It has ended (with `Prefer: wait`)."),
         **problems(401, 404, 409, 503),
