@@ -3,6 +3,7 @@
     AgentError
     ├── InvalidName              a name that no environment can have
     ├── BundleRefused            an archive or Compose file that cannot be deployed
+    │   └── PolicyRefused        it asks for what this host does not allow
     ├── RequestTooLarge          a body beyond what the agent reads
     ├── RequestUnreadable        a body that is not what the call takes
     ├── RequestTooSlow           a body that does not come to its end in time
@@ -34,6 +35,8 @@ Messages say what happened to what; ``hint`` says what to try. Both are plain te
 fit to be shown to the caller, and hold no secret.
 """
 
+from domain.findings import Finding
+
 
 class AgentError(Exception):
     """A failure with a stable ``code``, a message for people and, where there is one, a way out."""
@@ -61,6 +64,22 @@ class BundleRefused(AgentError):
     """An archive or Compose file that cannot be deployed as it is."""
 
     code = "bundle-refused"
+
+
+class PolicyRefused(BundleRefused):
+    """A bundle asks for what this host does not allow; ``findings`` holds all of it."""
+
+    code = "policy-refused"
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        count = "one thing" if len(findings) == 1 else f"{len(findings)} things"
+        super().__init__(f"The bundle asks for {count} that this host does not allow.")
+        self.findings = findings
+
+    @property
+    def detail(self) -> str:
+        """The refusal followed by each finding, one a line."""
+        return "\n".join((super().detail, *(finding.sentence for finding in self.findings)))
 
 
 class RequestTooLarge(AgentError):

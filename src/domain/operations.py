@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from domain.environments import Environment
+from domain.findings import Finding
 from domain.names import BundleDigest, EnvironmentName, OperationId
 
 OUTPUT_TAIL_LINES = 40
@@ -131,6 +132,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The code of the failure."""
     reason: str = ""
     """Why it failed, for people."""
+    findings: tuple[Finding, ...] = ()
+    """What a bundle was refused for."""
     output: tuple[str, ...] = ()
     """The last lines of output."""
 

@@ -28,6 +28,7 @@ from domain.errors import (
     OperationInterrupted,
     OperationNotCancellable,
     OperationNotFound,
+    PolicyRefused,
     StepTimedOut,
     StoreUnavailable,
 )
@@ -140,6 +141,7 @@ class Run:
                 ended_at=self._clock.now(),
                 error=fault.code if fault else "",
                 reason=fault.detail if fault else "",
+                findings=fault.findings if isinstance(fault, PolicyRefused) else (),
                 output=tuple(self._output),
             )
         except StoreUnavailable as refusal:

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response
 
 from domain.errors import AgentError
+from domain.findings import Finding
 from domain.keys import Caller
 from domain.names import OperationId
 from domain.operations import Asked, Operation, OperationKind, OperationState, Step
@@ -40,6 +41,8 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     """The code of its failure."""
     reason: str
     """Why it failed, with the last lines of output."""
+    findings: tuple[Finding, ...]
+    """What its bundle was refused for."""
     output: tuple[str, ...]
     """The last lines that it printed; all of them come with its events."""
 
@@ -61,6 +64,7 @@ def operation_view(agent: Agent, operation: Operation) -> OperationView:
         ended_at=operation.ended_at,
         error=operation.error,
         reason=operation.reason,
+        findings=operation.findings,
         output=ticket.run.tail if ticket is not None else operation.output,
     )
 
@@ -126,10 +130,14 @@ async def answered(
     found = await agent.operations.get(operation)
     ended = found.state.ended and wait is not None
     if ended and found.state is not OperationState.SUCCEEDED and not cancelled:
-        return _with(headers, recorded_problem(request, found.error, found.reason))
+        return _with(headers, _recorded(request, found))
     return Response(
         operation_view(agent, found), status_code=200 if ended else 202, headers=headers
     )
+
+
+def _recorded(request: AnyRequest, operation: Operation) -> Response[Any]:
+    return recorded_problem(request, operation.error, operation.reason, operation.findings)
 
 
 def _with(headers: Mapping[str, str], problem: Response[Any]) -> Response[Any]:

@@ -9,6 +9,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from domain import errors
+from domain.findings import Finding
 from entrypoints.agent import Agent
 
 MEDIA_TYPE = "application/problem+json"
@@ -16,6 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.InvalidName: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BundleRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.PolicyRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.RequestUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RequestTooSlow: HTTPStatus.REQUEST_TIMEOUT,
@@ -59,8 +61,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What happened to what, and what to do."""
     instance: str
     """The path that was asked for."""
-    errors: tuple[str, ...] = ()
-    """Each fault of its own, where there are several."""
+    errors: tuple[str | Finding, ...] = ()
+    """Each fault of its own, where there are several; findings where a bundle is refused."""
 
 
 def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> Response[Problem]:
@@ -73,17 +75,22 @@ def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> 
         STATUSES[type(fault)],
         fault.detail,
         kind=f"urn:container-host-agent:{fault.code}",
+        errors=fault.findings if isinstance(fault, errors.PolicyRefused) else (),
         headers=headers,
     )
 
 
-def recorded_problem(request: Request[Any, Any, Any], code: str, detail: str) -> Response[Problem]:
+def recorded_problem(
+    request: Request[Any, Any, Any], code: str, detail: str, findings: tuple[Finding, ...] = ()
+) -> Response[Problem]:
     """A failure that a record tells of, as it was answered when it happened."""
     status = next(
         (status for kind, status in STATUSES.items() if kind.code == code),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    return _response(request, status, detail, kind=f"urn:container-host-agent:{code}")
+    return _response(
+        request, status, detail, kind=f"urn:container-host-agent:{code}", errors=findings
+    )
 
 
 def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Problem]:
@@ -132,7 +139,7 @@ def _response(
     detail: str,
     *,
     kind: str = "about:blank",
-    errors: tuple[str, ...] = (),
+    errors: tuple[str | Finding, ...] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response[Problem]:
     problem = Problem(
