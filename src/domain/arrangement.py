@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from domain.compose_model import ComposeModel, Document
+from domain.compose_policy import PolicyRules
 from domain.environments import Isolation, ServiceRecord
-from domain.errors import BundleRefused
+from domain.hardening import hardened
 from domain.images import BUILD_LABEL, BuildPlan
 from domain.limits import ContainerLimits, HeldLimits, LimitRules, own_limits
 from domain.names import EnvironmentName
@@ -32,6 +33,8 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceRecord, ...]
     subnets: Mapping[str, str]
     """Network → address range."""
+    policy: PolicyRules = PolicyRules()
+    """What its bundle was held to."""
 
 
 def service_records(
@@ -59,28 +62,6 @@ def network_needs(model: ComposeModel) -> Mapping[str, int]:
     fixed = _fixed_networks(model)
     networks = model.document.get("networks") or {}
     return {name: model.joined(name) for name in networks if name not in fixed}
-
-
-def check_sharing(model: ComposeModel) -> None:
-    """Refuses what would make one environment share networks or volumes with another.
-
-    Raises:
-        BundleRefused: it names networks or volumes that exist outside of it.
-    """
-    for kind in ("networks", "volumes"):
-        for name, body in (model.document.get(kind) or {}).items():
-            if (body or {}).get("external"):
-                raise BundleRefused(
-                    f"{kind}.{name} is external, and environments share nothing.",
-                    hint=f"Take `external` away: each environment gets a {kind[:-1]} of its own.",
-                )
-    for name, body in model.document["services"].items():
-        mode = str(body.get("network_mode") or "none")
-        if mode != "none" and not mode.startswith("service:"):
-            raise BundleRefused(
-                f"services.{name}.network_mode is {mode!r}, a network that others are in too.",
-                hint="Take it away: each environment gets networks of its own.",
-            )
 
 
 def _fixed_networks(model: ComposeModel) -> Collection[str]:
@@ -120,12 +101,33 @@ def arranged(
     }
 
 
+def resource_name(environment: str, key: str) -> str:
+    """The name of a network or volume, which no other environment's can have.
+
+    Compose's own way, but where that could be read in two ways: ``a_b_c`` would be ``b_c`` of
+    ``a`` and ``c`` of ``a_b``. No environment has a dot in its name.
+    """
+    plain = "_" not in environment and "." not in key
+    return f"{environment}{'_' if plain else '.'}{key}"
+
+
+def belongs_to(name: str, environment: str) -> bool:
+    """Whether a network or volume bears a name that only this environment gives."""
+    joint = "." if "_" in environment or "." in name else "_"
+    return name.startswith(f"{environment}{joint}")
+
+
 _NAMED = ("volumes", "configs", "secrets")
 """What bears the environment's name, beside its networks."""
 
 
 def _named(bodies: Mapping[str, Any] | None, name: str) -> Document:
-    return {key: {**(body or {}), "name": f"{name}_{key}"} for key, body in (bodies or {}).items()}
+    return {
+        key: body
+        if (body or {}).get("external")
+        else {**(body or {}), "name": resource_name(name, key)}
+        for key, body in (bodies or {}).items()
+    }
 
 
 def _images(model: ComposeModel, project: str, plans: Mapping[str, BuildPlan]) -> Mapping[str, str]:
@@ -154,7 +156,15 @@ def _service(
     if alias := body.get("container_name"):
         # Two environments cannot bear one container's name; within its own it is found by it.
         service["networks"] = _with_alias(service.get("networks") or {}, alias)
-    return {**service, **_limited(service, record.limits)}
+    # What the author's shell would have filled in, Compose's own must not.
+    service["environment"] = {
+        key: value for key, value in (body.get("environment") or {}).items() if value is not None
+    }
+    return {
+        **service,
+        **_limited(service, record.limits),
+        **hardened(service, arrangement.policy),
+    }
 
 
 def _with_alias(networks: Mapping[str, Any], alias: str) -> Document:
@@ -183,7 +193,9 @@ def _limited(service: Mapping[str, Any], limits: HeldLimits) -> Document:
 
 
 def _network(name: str, body: Mapping[str, Any], arrangement: Arrangement) -> Document:
-    network = {**body, "name": f"{arrangement.name}_{name}", "enable_ipv6": False}
+    if body.get("external"):
+        return body
+    network = {**body, "name": resource_name(arrangement.name, name), "enable_ipv6": False}
     if subnet := arrangement.subnets.get(name):
         network["ipam"] = {"config": [{"subnet": subnet}]}
     if arrangement.isolation is Isolation.INTERNAL:

@@ -25,6 +25,12 @@ OVERRIDE_FILE_NAMES = (
 )
 """Names of the file that Compose merges over the Compose file, where one lies beside it."""
 
+ALL_COMPOSE_FILE_NAMES = (*COMPOSE_FILE_NAMES, *OVERRIDE_FILE_NAMES)
+"""Every name that Compose looks for by itself."""
+
+DOTENV_NAME = ".env"
+"""What Compose reads variables from, where it lies beside the Compose file."""
+
 VPN_PROFILE_NAME = "vpn.ovpn"
 """Where the VPN profile stands in the project, since Dockerfiles copy it from there."""
 

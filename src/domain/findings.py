@@ -18,6 +18,4 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """All of it as one line."""
-        return " ".join(
-            part for part in (f"{self.where}: {self.what}", self.why, self.instead) if part
-        )
+        return f"{self.where} = {self.what}: {self.why} {self.instead}".rstrip()

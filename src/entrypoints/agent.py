@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from domain.compose_policy import PolicyRules
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import Environments
@@ -45,6 +46,7 @@ class Agent:
     """The wired agent."""
 
     settings: Settings
+    policy: PolicyRules
     version: str
     authentication: Authentication
     bundles: Bundles

@@ -4,13 +4,14 @@ The only module that names adapters.
 """
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
@@ -43,7 +44,11 @@ from adapters.system_clock import SystemClock
 from adapters.workspaces.files import DiskWorkspaces
 from domain.bundles import BundleLimits
 from domain.capacity import CapacityLimits
+from domain.compose_model import ComposeModel
+from domain.compose_policy import PolicyProfile, PolicyRules
+from domain.image_names import RegistryRules
 from domain.limits import HeldLimits, LimitRules
+from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
@@ -62,6 +67,7 @@ from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.deploy import Deploy
+from domain.usecases.gate import Gate
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat, WithoutEngine
 from domain.usecases.host import HostWatch
@@ -75,6 +81,7 @@ from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
 from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
+from domain.usecases.standing import Standing
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
@@ -214,6 +221,35 @@ async def _manager(settings: Settings, stack: AsyncExitStack) -> Manager | None:
     )
 
 
+async def check_archive(
+    settings: Settings, chunks: AsyncIterable[bytes], variables: Mapping[str, str]
+) -> ComposeModel:
+    """What would run of a bundle on a host with these settings; needs no Engine and no agent.
+
+    Raises:
+        PolicyRefused: it asks for what the host does not allow.
+        BundleRefused: it cannot be read.
+        StepFailed: Compose cannot read it.
+    """
+    async with anyio.TemporaryDirectory(prefix="bundle-check-") as folder:
+        workspaces = DiskWorkspaces(Path(folder, "workspaces"), bundle_limits(settings))
+        await workspaces.prepare()
+        home, rules = Path(folder, "compose"), policy_rules(settings)
+        await anyio.Path(home).mkdir()
+        gate = Gate(
+            compose=DockerCompose(settings.docker_socket, home),
+            workspaces=workspaces,
+            contexts=DiskContexts(),
+            rules=msgspec.structs.replace(rules, own_folders=(*rules.own_folders, folder)),
+        )
+        operation = OperationId("check")
+        bundle = await workspaces.bundles.receive(chunks)
+        project = await workspaces.stage(operation, EnvironmentName("bundle"), bundle)
+        model = await gate.model(operation, project, variables)
+        await gate.check_dockerfiles(project, model)
+        return model
+
+
 def bundle_limits(settings: Settings) -> BundleLimits:
     """The limits of bundles."""
     return BundleLimits(
@@ -228,6 +264,7 @@ def bundle_limits(settings: Settings) -> BundleLimits:
 class _Changes:
     """The use cases that change environments."""
 
+    policy: PolicyRules
     operations: Operations
     builds: Builds
     space: Space
@@ -272,6 +309,13 @@ def _changes(
     )
     space = Space(host, housekeeping.reclaim, log, min_free_percent=settings.min_free_percent)
     protection = Protection(runtime.firewall, str(settings.network_pool), log)
+    gate = Gate(
+        compose=runtime.compose,
+        workspaces=adapters.workspaces,
+        contexts=adapters.contexts,
+        rules=policy_rules(settings),
+    )
+    standing = Standing(workspaces=adapters.workspaces, gate=gate, clock=clock, log=log)
     undo = Undo(
         environments=store.environments,
         workspaces=adapters.workspaces,
@@ -279,9 +323,11 @@ def _changes(
         resources=runtime.resources,
         clearing=clearing,
         builds=builds,
+        standing=standing,
         clock=clock,
         log=log,
     )
+    resolving = Resolving(gate, adapters.workspaces)
     deploy = Deploy(
         environments=store.environments,
         bundles=adapters.bundles,
@@ -293,7 +339,8 @@ def _changes(
         admission=Admission(_capacity(settings), store.environments, inventory, host),
         addresses=addresses,
         builds=builds,
-        resolving=Resolving(runtime.compose, adapters.workspaces),
+        gate=gate,
+        resolving=resolving,
         space=space,
         protection=protection,
         undo=undo,
@@ -312,6 +359,8 @@ def _changes(
         operations=operations,
         inventory=inventory,
         builds=builds,
+        gate=gate,
+        standing=standing,
         legacy_builds=settings.max_builds,
         protection=protection,
         undo=undo,
@@ -325,7 +374,8 @@ def _changes(
         environments=store.environments,
         bundles=adapters.bundles,
         workspaces=adapters.workspaces,
-        compose=runtime.compose,
+        gate=gate,
+        resolving=resolving,
         builds=builds,
         operations=operations,
         inventory=inventory,
@@ -348,6 +398,7 @@ def _changes(
         log=log,
     )
     return _Changes(
+        policy=gate.rules,
         operations=operations,
         builds=builds,
         space=space,
@@ -358,6 +409,23 @@ def _changes(
         library=library,
         housekeeping=housekeeping,
         recovery=recovery,
+    )
+
+
+def policy_rules(settings: Settings) -> PolicyRules:
+    """What bundles may ask for."""
+    return PolicyRules(
+        profile=PolicyProfile(settings.compose_policy),
+        capabilities=settings.allowed_capabilities,
+        devices=settings.allowed_devices,
+        bind_roots=settings.allowed_bind_roots,
+        registries=RegistryRules(allowed=settings.allowed_registries),
+        host_ports=settings.host_ports,
+        own_port=settings.api_port,
+        own_folders=(settings.state_dir, f"{settings.workspace_dir}/.agent"),
+        new_privileges=settings.new_privileges,
+        pool=settings.network_pool,
+        most_memory_bytes=settings.max_container_memory,
     )
 
 
@@ -437,6 +505,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     )
     return Agent(
         settings=settings,
+        policy=changes.policy,
         version=VERSION,
         authentication=Authentication(
             PyjwtKeys(settings.jwt_secret or None),

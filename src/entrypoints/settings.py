@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from domain.compose_policy import DEFAULT_CAPABILITIES, DEFAULT_DEVICES, PortRange
+from domain.compose_policy.values import normal_path
 from domain.errors import RequestUnreadable
 from domain.quantities import byte_size, seconds
 
@@ -41,6 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     monitoring_auth: bool
     runtime: str
     agent_image: str
+    compose_policy: str
+    allowed_capabilities: frozenset[str]
+    allowed_devices: frozenset[str]
+    allowed_bind_roots: tuple[str, ...]
+    allowed_registries: frozenset[str]
+    host_ports: PortRange
+    new_privileges: bool
     max_body_bytes: int
     max_bundle_bytes: int
     max_unpacked_bytes: int
@@ -206,6 +215,47 @@ def _network_pool(value: str) -> IPv4Network:
     return pool
 
 
+def _list(value: str) -> list[str]:
+    return [entry.strip() for entry in value.split(",") if entry.strip()]
+
+
+def _capabilities(value: str) -> frozenset[str]:
+    names = {name.upper().removeprefix("CAP_") for name in _list(value)}
+    for name in sorted(names):
+        if not re.fullmatch(r"[A-Z][A-Z_]{2,30}", name) or name == "ALL":
+            raise ValueError(f"must be names such as NET_ADMIN with commas between, not {name!r}")
+    return frozenset(names)
+
+
+def _devices(value: str) -> frozenset[str]:
+    for path in _list(value):
+        if normal_path(path) != path or not path.startswith("/dev/"):
+            raise ValueError(f"must be devices such as /dev/net/tun, not {path!r}")
+    return frozenset(_list(value))
+
+
+def _bind_roots(value: str) -> tuple[str, ...]:
+    for path in _list(value):
+        if normal_path(path) != path or path == "/":
+            raise ValueError(f"must be absolute paths of folders, not {path!r}")
+    return tuple(_list(value))
+
+
+def _registries(value: str) -> frozenset[str]:
+    for host in _list(value):
+        if not re.fullmatch(r"[A-Za-z0-9.\-\[\]:]{1,253}", host, re.ASCII):
+            raise ValueError(f"must be host names with or without a port, not {host!r}")
+    return frozenset(host.lower() for host in _list(value))
+
+
+def _ports(value: str) -> PortRange:
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", value, re.ASCII)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last <= 65_535:
+        raise ValueError(f"must be a range such as 20000-29999, not {value!r}")
+    return PortRange(first, last)
+
+
 def _identifier(value: str) -> str:
     # The manager wants a UUID and says so itself; deployments that pass a node's name still start.
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,128}", value, re.ASCII) or value in {".", ".."}:
@@ -300,6 +350,48 @@ SETTINGS: tuple[Setting, ...] = (
         _text,
         "The agent's own image, where it runs as an ordinary user: files that containers own are "
         "removed through it.",
+    ),
+    Setting(
+        "COMPOSE_POLICY",
+        "lab",
+        _one_of("lab", "trusted"),
+        "What bundles may ask for: `lab` takes them for those of strangers and refuses what is not "
+        "known to be safe, `trusted` refuses only what would break the agent itself.",
+    ),
+    Setting(
+        "ALLOWED_CAPABILITIES",
+        ",".join(sorted(DEFAULT_CAPABILITIES)),
+        _capabilities,
+        "Capabilities that containers may have; all others are dropped.",
+    ),
+    Setting(
+        "ALLOWED_DEVICES",
+        ",".join(sorted(DEFAULT_DEVICES)),
+        _devices,
+        "Devices of the host that containers may have.",
+    ),
+    Setting(
+        "ALLOWED_BIND_ROOTS",
+        "",
+        _bind_roots,
+        "Folders of the host, beside the bundle's own, that containers may mount.",
+    ),
+    Setting(
+        "ALLOWED_REGISTRIES",
+        "",
+        _registries,
+        "Registries, beside those with a public name, that images may come from: "
+        "`registry.internal:5000`.",
+    ),
+    Setting(
+        "HOST_PORTS", "1-65535", _ports, "Ports of the host that may be published, but the agent's."
+    ),
+    Setting(
+        "NEW_PRIVILEGES",
+        "false",
+        _switch,
+        "`true` lets programs in containers gain rights by setuid bits (`sudo`, `su`), as labs "
+        "about that need.",
     ),
     Setting(
         "MAX_BODY_BYTES",

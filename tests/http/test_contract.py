@@ -80,7 +80,7 @@ class TestLaunch:
 
     @pytest.mark.parametrize(
         ("archive", "step"),
-        [(BROKEN, "build"), (MISSING, "start"), (zip_bundle({"compose.yaml": "a: ["}), "check")],
+        [(BROKEN, "build"), (MISSING, "start"), (zip_bundle({"compose.yaml": "services: {a: {}}"}), "check")],
         ids=["build fails", "image cannot be had", "Compose file is broken"],
     )
     async def test_a_failure_names_its_step_and_leaves_nothing(

@@ -408,7 +408,7 @@ class TestReplace:
         [
             (BROKEN, "build"),
             (MISSING, "start"),
-            (lab("a: ["), "check"),
+            (lab("services: {a: {}}"), "check"),
             (
                 lab("services: {a: {image: missing/b, networks: [x, y]}}\nnetworks: {x: , y: }"),
                 "start",

@@ -13,7 +13,6 @@ from domain.arrangement import (
     Arrangement,
     arranged,
     build_document,
-    check_sharing,
     network_needs,
     relocated,
     service_records,
@@ -21,7 +20,6 @@ from domain.arrangement import (
 )
 from domain.compose_model import ComposeModel, Document, compose_model
 from domain.environments import Isolation
-from domain.errors import BundleRefused
 from domain.images import BUILD_LABEL, BuildPlan
 from domain.limits import ContainerLimits, HeldLimits, LimitRules
 from domain.names import EnvironmentName
@@ -99,21 +97,6 @@ def test_a_network_with_fixed_addresses_keeps_its_authors_range(key: str) -> Non
 
     assert network_needs(found) == {"free": 1}
     assert run(found, subnets={"free": "10.213.0.0/28"})["networks"]["fixed"]["ipam"] == ipam
-
-
-@pytest.mark.parametrize("kind", ["networks", "volumes"])
-def test_what_lies_outside_of_the_environment_is_refused_and_named(kind: str) -> None:
-    found = model({"a": {"image": "x"}}, **{kind: {"own": None, "theirs": {"external": True}}})
-
-    with pytest.raises(BundleRefused, match=rf"{kind}\.theirs is external") as refusal:
-        check_sharing(found)
-
-    assert "external" in refusal.value.hint
-
-
-def test_a_project_that_shares_nothing_passes() -> None:
-    check_sharing(model({"a": {"image": "x"}}))
-    check_sharing(model({"a": {"image": "x"}}, networks={"n": None}, volumes={"v": {"name": "x"}}))
 
 
 def test_networks_and_volumes_bear_the_environments_name_whatever_they_were_called() -> None:

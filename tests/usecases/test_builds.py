@@ -130,7 +130,7 @@ class TestAgain:
             ("{build: {context: ., args: {A: b}}}", {"Dockerfile": DOCKERFILE}),
             ("{build: {context: ., target: x}}", {"Dockerfile": DOCKERFILE}),
             ("{build: {context: ., labels: {a: b}}}", {"Dockerfile": DOCKERFILE}),
-            ("{build: {context: ., network: host}}", {"Dockerfile": DOCKERFILE}),
+            ("{build: {context: ., network: none}}", {"Dockerfile": DOCKERFILE}),
         ],
         ids=["Dockerfile", "context", "arguments", "target", "labels", "network"],
     )

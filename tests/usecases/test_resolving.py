@@ -28,9 +28,14 @@ def resolved(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     resolve = world.compose.resolve
 
-    async def noted(project: Project, variables: Mapping[str, str] | None = None) -> ComposeModel:
+    async def noted(
+        project: Project,
+        variables: Mapping[str, str] | None = None,
+        *,
+        all_profiles: bool = False,
+    ) -> ComposeModel:
         names.append(project.name)
-        return await resolve(project, variables)
+        return await resolve(project, variables, all_profiles=all_profiles)
 
     monkeypatch.setattr(world.compose, "resolve", noted)
     return names

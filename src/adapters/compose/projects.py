@@ -91,11 +91,16 @@ class DockerCompose:
         return await strays.end(f"DOCKER_CONFIG={self._home}")
 
     async def resolve(
-        self, project: Project, variables: Mapping[str, str] | None = None
+        self,
+        project: Project,
+        variables: Mapping[str, str] | None = None,
+        *,
+        all_profiles: bool = False,
     ) -> ComposeModel:
         """The project as Compose reads it."""
+        profiles = ["--profile", "*"] if all_profiles else []
         finished = await self._run(
-            [*_project(project), "config", "--format", "json"],
+            [*_project(project), *profiles, "config", "--format", "json"],
             Step.CHECK,
             _ignore,
             directory=project.directory,

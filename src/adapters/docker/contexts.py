@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -39,6 +40,8 @@ _ODD = re.compile(r"[^\S \t\n]|[\x00-\x08\x7f\ufeff\ufffd]|/[ \t]")
 _UNCERTAIN = re.compile(r"[\[\]\\^]")
 _CLASS = re.compile(r"\[(?:[0-9A-Za-z]-[0-9A-Za-z]|[0-9A-Za-z._])+\]")
 _SIGN = re.compile(r"\*\*/|\*\*|\*|\?|\[[^]]*\]|[^*?[]")
+
+T = TypeVar("T")
 
 Checkpoint = Callable[[], None]
 Parts = tuple[str, ...]
@@ -84,16 +87,34 @@ class DiskContexts:
         within: str,
     ) -> BuildContext | None:
         """What a build of the folder ``directory`` reads; the thread stops soon if cancelled."""
+
+        def work(checkpoint: Checkpoint) -> BuildContext:
+            return _read(_asked(directory, dockerfile, inline, apart, within), checkpoint)
+
+        return await self._told(directory, work)
+
+    async def dockerfile(
+        self, directory: str, *, dockerfile: str | None, within: str
+    ) -> str | None:
+        """The text of the Dockerfile that ``read`` would find."""
+
+        def work(checkpoint: Checkpoint) -> str:
+            checkpoint()
+            return _text(_asked(directory, dockerfile, None, (), within))
+
+        return await self._told(directory, work)
+
+    async def _told(self, directory: str, work: Callable[[Checkpoint], T]) -> T | None:
+        """What ``work`` gives in a thread; None where it cannot be told."""
         unwanted = threading.Event()
 
         def checkpoint() -> None:
             if unwanted.is_set():
                 raise _GivenUp
 
-        def work() -> BuildContext | None:
+        def guarded() -> T | None:
             try:
-                asked = _asked(directory, dockerfile, inline, apart, within)
-                return _read(asked, checkpoint)
+                return work(checkpoint)
             except (_Untold, UnicodeEncodeError):
                 return None
             except OSError as fault:
@@ -107,7 +128,7 @@ class DiskContexts:
         try:
             # It only reads, so it may be left to find out by itself.
             return await anyio.to_thread.run_sync(
-                work, abandon_on_cancel=True, limiter=self._limiter
+                guarded, abandon_on_cancel=True, limiter=self._limiter
             )
         finally:
             unwanted.set()
@@ -147,7 +168,16 @@ def _below(folder: str, path: str) -> Parts | None:
     return tuple(whole.removeprefix(top).strip("/").split("/"))
 
 
-def _read(asked: _Asked, checkpoint: Checkpoint) -> BuildContext | None:
+def _text(asked: _Asked) -> str:
+    top = os.open(asked.within, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _folder(top, asked.context) as context:
+            return _definition(asked, top, context)[0].decode("utf-8", "replace")
+    finally:
+        os.close(top)
+
+
+def _read(asked: _Asked, checkpoint: Checkpoint) -> BuildContext:
     checkpoint()
     top = os.open(asked.within, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

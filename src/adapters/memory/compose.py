@@ -11,8 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-import yaml
 
+from adapters.memory.compose_files import (
+    canonical,
+    check_services,
+    dotenv,
+    interpolated,
+    load,
+)
 from adapters.memory.runtime import MemoryEngine
 from domain.compose_model import ComposeModel, compose_model
 from domain.containers import PROJECT_LABEL, SERVICE_LABEL, PublishedPort
@@ -54,10 +60,19 @@ class MemoryCompose:
         return 0
 
     async def resolve(
-        self, project: Project, variables: Mapping[str, str] | None = None
+        self,
+        project: Project,
+        variables: Mapping[str, str] | None = None,
+        *,
+        all_profiles: bool = False,
     ) -> ComposeModel:
         """The project in Compose's canonical form, as far as the twin knows it."""
-        return compose_model(await self._document(project, variables or {}))
+        document = await self._document(project, variables or {})
+        if not all_profiles:
+            services = document["services"]
+            chosen = {n: body for n, body in services.items() if not body.get("profiles")}
+            document = {**document, "services": chosen}
+        return compose_model(document)
 
     async def build(
         self,
@@ -203,15 +218,17 @@ class MemoryCompose:
 
     async def _document(self, project: Project, variables: Mapping[str, str]) -> dict[str, Any]:
         if project.model is not None:
-            return _load(await self._read(project, project.model) or b"")
+            return load(await self._read(project, project.model) or b"")
+        own = dotenv(await self._read(project, ".env") or b"")
+        variables = {**own, **variables, "COMPOSE_PROJECT_NAME": project.name}
         merged: dict[str, Any] = {}
         for file in project.files:
             text = (await self._read(project, file) or b"").decode(errors="replace")
-            for key, value in _load(_interpolated(text, variables).encode()).items():
+            for key, value in load(interpolated(text, variables).encode()).items():
                 both = isinstance(value, dict) and isinstance(merged.get(key), dict)
                 merged[key] = {**merged[key], **value} if both else value
-        _check_services(merged.get("services"))
-        return _canonical(merged, project)
+        check_services(merged.get("services"))
+        return canonical(merged, project)
 
 
 def _instances(document: Mapping[str, Any]) -> list[tuple[str, int, Mapping[str, Any]]]:
@@ -225,70 +242,3 @@ def _instances(document: Mapping[str, Any]) -> list[tuple[str, int, Mapping[str,
 
 def _container_name(project: Project, service: str, number: int, body: Mapping[str, Any]) -> str:
     return str(body.get("container_name") or f"{project.name}-{service}-{number}")
-
-
-def _interpolated(text: str, variables: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{(\w+)\}", lambda found: variables.get(found[1], found[0]), text)
-
-
-def _check_services(services: Any) -> None:
-    if not isinstance(services, dict) or not services:
-        raise StepFailed(Step.CHECK, "there are no services in the Compose file.")
-    for name, body in services.items():
-        if not isinstance(body, dict) or not ("image" in body or "build" in body):
-            raise StepFailed(
-                Step.CHECK,
-                "the Compose file is not valid.",
-                output=(f"service {name!r} has neither an image nor a build",),
-            )
-
-
-def _canonical(document: Mapping[str, Any], project: Project) -> dict[str, Any]:
-    networks = {"default": None, **(document.get("networks") or {})}
-    return {
-        **document,
-        "name": project.name,
-        "services": {
-            name: _canonical_service(body, project) for name, body in document["services"].items()
-        },
-        "networks": {name: _named(body, project, name) for name, body in networks.items()},
-        "volumes": {
-            name: _named(body, project, name)
-            for name, body in (document.get("volumes") or {}).items()
-        },
-    }
-
-
-def _named(body: Mapping[str, Any] | None, project: Project, name: str) -> dict[str, Any]:
-    return {"name": f"{project.name}_{name}", **(body or {})}
-
-
-def _canonical_service(body: Mapping[str, Any], project: Project) -> dict[str, Any]:
-    service = dict(body)
-    networks = body.get("networks") or ["default"]
-    service["networks"] = networks if isinstance(networks, dict) else dict.fromkeys(networks)
-    service["ports"] = [_canonical_port(port) for port in body.get("ports") or ()]
-    if "build" in body:
-        build = body["build"] if isinstance(body["build"], dict) else {"context": body["build"]}
-        context = str(build.get("context", ".")).strip("./")
-        service["build"] = {**build, "context": f"{project.directory}/{context}".rstrip("/")}
-    return service
-
-
-def _canonical_port(port: Any) -> dict[str, Any]:
-    if isinstance(port, dict):
-        return port
-    parts = str(port).split("/", maxsplit=1)[0].split(":")
-    # What is left to interpolation stays unknown to the twin.
-    target = {"target": parts[-1], "protocol": "tcp"}
-    return {**target, "published": parts[-2]} if len(parts) > 1 else target
-
-
-def _load(text: bytes) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as fault:
-        raise StepFailed(
-            Step.CHECK, "the Compose file is not valid.", output=tuple(str(fault).splitlines())
-        ) from fault
-    return document if isinstance(document, dict) else {}

@@ -34,12 +34,9 @@ class MemoryContexts:
         await anyio.lowlevel.checkpoint()
         fence = _clean(within)
         context = {p: d for p, d in self._files(_clean(directory), fence).items() if p}
-        own = posixpath.join(directory, "Dockerfile" if dockerfile is None else dockerfile)
         text, ignore = b"", context.get(".dockerignore", b"")
         if inline is None:
-            beside_it = self._files(posixpath.dirname(_clean(own)), fence)
-            stands_in = dockerfile in {None, "Dockerfile"}
-            place = _dockerfile(posixpath.basename(_clean(own)), beside_it, stands_in=stands_in)
+            place = self._definition(directory, dockerfile, fence)
             if place is None:
                 return None
             text, beside = place
@@ -53,6 +50,25 @@ class MemoryContexts:
             inline=inline,
             apart={path: path.removeprefix(f"{_clean(directory)}/") for path in apart},
         )
+
+    async def dockerfile(
+        self, directory: str, *, dockerfile: str | None, within: str
+    ) -> str | None:
+        """The text of the Dockerfile that ``read`` would find."""
+        await anyio.lowlevel.checkpoint()
+        place = self._definition(directory, dockerfile, _clean(within))
+        if place is None or len(place[0]) > _MAX_DOCKERFILE_BYTES:
+            return None
+        return place[0].decode("utf-8", "replace")
+
+    def _definition(
+        self, directory: str, dockerfile: str | None, fence: str
+    ) -> tuple[bytes, bytes | None] | None:
+        """The Dockerfile, and its own ignore file if there is one."""
+        own = _clean(posixpath.join(directory, "Dockerfile" if dockerfile is None else dockerfile))
+        beside_it = self._files(posixpath.dirname(own), fence)
+        stands_in = dockerfile in {None, "Dockerfile"}
+        return _dockerfile(posixpath.basename(own), beside_it, stands_in=stands_in)
 
     def _files(self, folder: str, fence: str) -> Mapping[str, bytes]:
         """What lies in a folder, by the path from there; nothing where it is fenced off."""

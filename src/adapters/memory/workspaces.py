@@ -1,7 +1,8 @@
 """Bundles and workspaces that are dictionaries of files."""
 
 import hashlib
-from collections.abc import AsyncIterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
+from typing import Any
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -127,6 +128,47 @@ class MemoryWorkspaces:
             entries=tuple(sorted(entries, key=lambda entry: entry.path)),
             services=tuple(sorted(services)),
         )
+
+    async def snapshot(
+        self,
+        operation: OperationId,
+        name: EnvironmentName,
+        parts: Collection[str],
+        *,
+        most_file_bytes: int | None = None,
+    ) -> Project:
+        """Copies parts of the project that stands into the operation's staging folder."""
+        await anyio.lowlevel.checkpoint()
+        wanted = [tuple(filter(None, part.split("/"))) for part in parts]
+        files = {
+            path: data
+            for path, data in self.standing[name].items()
+            if any(path[: len(part)] == part for part in wanted)
+            and (most_file_bytes is None or len(data) <= most_file_bytes)
+        }
+        self._limits.check_entries(len(files))
+        self.staged[operation] = files
+        present = [path[0] for path in files if len(path) == 1]
+        found = compose_files(present) if {*present} & {*COMPOSE_FILE_NAMES} else ()
+        return Project(name=name, directory=f"/staged/{operation}", files=found)
+
+    async def documents(self, operation: OperationId, path: str) -> tuple[Any, ...] | None:
+        """The YAML documents of a staged file, read by the library's own rules."""
+        text = await self.text(operation, path)
+        if text is None:
+            return None
+        try:
+            return tuple(_plain(document) for document in yaml.safe_load_all(text))
+        except (yaml.YAMLError, ValueError, RecursionError) as fault:
+            raise BundleRefused(f"{path} cannot be read: {fault}.") from fault
+
+    async def text(self, operation: OperationId, path: str) -> bytes | None:
+        """What a staged file holds."""
+        await anyio.lowlevel.checkpoint()
+        found = self.staged[operation].get(tuple(path.split("/")))
+        if found is not None and len(found) > MAX_COMPOSE_FILE_BYTES:
+            raise BundleRefused(f"{path} is larger than {MAX_COMPOSE_FILE_BYTES} bytes.")
+        return found
 
     async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:
         """Whether what Compose reads of a staged project depends on its bundle alone."""
@@ -261,6 +303,15 @@ class MemoryWorkspaces:
             return Project(name=name, directory=f"/standing/{name}", files=(), model=model)
         files = _compose_files(self.standing[name])
         return Project(name=name, directory=f"/standing/{name}", files=files)
+
+
+def _plain(value: Any) -> Any:
+    """A tree of texts."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    return None if value is None else str(value)
 
 
 def _services(text: bytes) -> set[str]:

@@ -16,9 +16,10 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -27,9 +28,12 @@ from adapters.workspaces.archives import unpack
 from adapters.workspaces.bundles import DiskBundles
 from adapters.workspaces.contents import read_contents
 from adapters.workspaces.removal import remove_tree
+from adapters.workspaces.snapshot import copy_parts
+from adapters.workspaces.sources import read_documents
 from adapters.workspaces.storage import Storage
 from adapters.workspaces.writer import Checkpoint
 from domain.bundles import (
+    ALL_COMPOSE_FILE_NAMES,
     COMPOSE_FILE_NAMES,
     MAX_COMPOSE_FILE_BYTES,
     BundleLimits,
@@ -121,6 +125,43 @@ class DiskWorkspaces:
         return await self._storage.run(
             "reading the bundle", lambda: read_contents(staged, project.files)
         )
+
+    async def snapshot(
+        self,
+        operation: OperationId,
+        name: EnvironmentName,
+        parts: Collection[str],
+        *,
+        most_file_bytes: int | None = None,
+    ) -> Project:
+        """Copies parts of the project that stands into the operation's staging folder."""
+        home, staged = self._root / name, self._operations / operation / "staged"
+
+        def work(checkpoint: Checkpoint) -> Project:
+            staged.mkdir(mode=0o755, parents=True)
+            copy_parts(
+                home, staged, parts, self._limits, checkpoint, most_file_bytes=most_file_bytes
+            )
+            present = [file for file in ALL_COMPOSE_FILE_NAMES if (staged / file).is_file()]
+            files = compose_files(present) if present else ()
+            return Project(name=name, directory=str(staged), files=files)
+
+        return await self._storage.run_cancellable("copying what is to be built", work)
+
+    async def documents(self, operation: OperationId, path: str) -> tuple[Any, ...] | None:
+        """The YAML documents of a staged file as plain trees."""
+        staged = self._operations / operation / "staged"
+
+        def work() -> tuple[Any, ...] | None:
+            text = _content(staged, path)
+            return None if text is None else read_documents(text, name=path)
+
+        return await self._storage.run(f"reading {path}", work)
+
+    async def text(self, operation: OperationId, path: str) -> bytes | None:
+        """What a staged file holds."""
+        staged = self._operations / operation / "staged"
+        return await self._storage.run(f"reading {path}", lambda: _content(staged, path))
 
     async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:
         """Whether what Compose reads of a staged project depends on its bundle alone."""
@@ -327,6 +368,21 @@ class DiskWorkspaces:
                 raise faults[0]
 
         await self._storage.run("removing old files", work)
+
+
+def _content(folder: Path, path: str) -> bytes | None:
+    """A file of a folder that holds no links; None where there is none.
+
+    Raises:
+        BundleRefused: it is larger than a Compose file may be.
+    """
+    parts = path.split("/")
+    place = folder.joinpath(*parts)
+    if ".." in parts or path.startswith("/") or "\0" in path or not place.is_file():
+        return None
+    if place.stat().st_size > MAX_COMPOSE_FILE_BYTES:
+        raise BundleRefused(f"{path} is larger than {MAX_COMPOSE_FILE_BYTES} bytes.")
+    return place.read_bytes()
 
 
 def _moved_in(folder: Path) -> bool:

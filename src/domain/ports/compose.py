@@ -45,13 +45,18 @@ class Compose(Protocol):
         ...
 
     async def resolve(
-        self, project: Project, variables: Mapping[str, str] | None = None
+        self,
+        project: Project,
+        variables: Mapping[str, str] | None = None,
+        *,
+        all_profiles: bool = False,
     ) -> ComposeModel:
         """The project as Compose reads it; nothing is built or started.
 
         Args:
             project: the project.
             variables: for interpolation; they win over the bundle's own ``.env``.
+            all_profiles: with the services of every profile, also those that would not run.
         """
         ...
 

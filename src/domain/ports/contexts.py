@@ -53,3 +53,17 @@ class BuildContexts(Protocol):
             StorageFailed: the disk refuses.
         """
         ...
+
+    async def dockerfile(
+        self, directory: str, *, dockerfile: str | None, within: str
+    ) -> str | None:
+        """The text of the Dockerfile that ``read`` would find, without looking at the context.
+
+        Returns:
+            None where there is none, or none that could be told for sure: it is too large, or lies
+            outside of ``within`` or behind a link.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        ...

@@ -1,7 +1,7 @@
 """Bundles and the folders that environments work in."""
 
-from collections.abc import AsyncIterable, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterable, Collection, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -88,6 +88,55 @@ class Workspaces(Protocol):
 
     async def contents(self, operation: OperationId, project: Project) -> BundleContents:
         """What was staged."""
+        ...
+
+    async def snapshot(
+        self,
+        operation: OperationId,
+        name: EnvironmentName,
+        parts: Collection[str],
+        *,
+        most_file_bytes: int | None = None,
+    ) -> Project:
+        """Copies parts of the project that stands into the operation's staging folder.
+
+        Containers may write to what stands, also at this moment; nothing of theirs changes the
+        copy. Links, pipes and the like are left out. Goes with ``commit``.
+
+        Args:
+            operation: to whom the copy belongs.
+            name: whose project.
+            parts: paths relative to the project's folder, the empty one for everything.
+            most_file_bytes: larger files are left out.
+
+        Raises:
+            BundleRefused: it is more than a bundle may hold.
+        """
+        ...
+
+    async def documents(self, operation: OperationId, path: str) -> tuple[Any, ...] | None:
+        """The YAML documents of a staged file as plain trees, with nothing constructed from them.
+
+        Mappings and lists as such, with merges applied; scalars as their text, null as None.
+
+        Args:
+            operation: whose staging folder.
+            path: relative to it.
+
+        Returns:
+            None where there is no such file within the folder.
+
+        Raises:
+            BundleRefused: it is too large, too deep, no YAML, or could be read in another way.
+        """
+        ...
+
+    async def text(self, operation: OperationId, path: str) -> bytes | None:
+        """What a staged file holds; None where there is no such file within the folder.
+
+        Raises:
+            BundleRefused: it is larger than a Compose file may be.
+        """
         ...
 
     async def reads_the_same_anywhere(self, operation: OperationId, project: Project) -> bool:

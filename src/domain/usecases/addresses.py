@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 import anyio
 import msgspec
 
-from domain.arrangement import network_needs
+from domain.arrangement import belongs_to, network_needs
 from domain.compose_model import ComposeModel
 from domain.errors import EnvironmentNotFound
 from domain.names import EnvironmentName
@@ -51,7 +51,7 @@ class Addresses:
     async def _foreign(self, name: EnvironmentName) -> list[str]:
         """Ranges of networks on the host that are not of this environment."""
         found = await self._networks.subnets()
-        return [subnet for network, subnet in found if not network.startswith(f"{name}_")]
+        return [subnet for network, subnet in found if not belongs_to(network, name)]
 
     async def in_use(self) -> int:
         """How many subnets are given out."""

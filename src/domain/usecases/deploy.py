@@ -10,7 +10,6 @@ import msgspec
 from domain.arrangement import (
     Arrangement,
     arranged,
-    check_sharing,
     relocated,
     service_records,
 )
@@ -39,6 +38,7 @@ from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
 from domain.usecases.builds import Builds, Planned
 from domain.usecases.clearing import Clearing
+from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
@@ -87,6 +87,7 @@ class Deploy:
         admission: Admission,
         addresses: Addresses,
         builds: Builds,
+        gate: Gate,
         resolving: Resolving,
         space: Space,
         protection: Protection,
@@ -108,6 +109,7 @@ class Deploy:
         self._admission = admission
         self._addresses = addresses
         self._builds = builds
+        self._gate = gate
         self._resolving = resolving
         self._space = space
         self._protection = protection
@@ -304,7 +306,7 @@ class Deploy:
         model = await self._resolving.model(
             run.id, project, request.bundle.digest, request.variables
         )
-        check_sharing(model)
+        await self._gate.check_dockerfiles(project, model)
         secret = None if request.vpn_profile is None else f"{project.directory}/{VPN_PROFILE_NAME}"
         planned = await self._builds.plan(run, project, model, secret=secret)
         arrangement = await self._arrange(request, model, planned)
@@ -340,7 +342,11 @@ class Deploy:
         )
         subnets = await self._addresses.assign(request.name, model)
         return Arrangement(
-            name=request.name, isolation=request.isolation, services=services, subnets=subnets
+            name=request.name,
+            isolation=request.isolation,
+            services=services,
+            subnets=subnets,
+            policy=self._gate.rules,
         )
 
     async def _record(self, name: EnvironmentName) -> Environment:

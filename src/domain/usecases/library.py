@@ -1,7 +1,7 @@
 """Keeps bundles, so that one upload serves many deploys."""
 
-from collections.abc import AsyncIterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import anyio
 import msgspec
@@ -12,13 +12,15 @@ from domain.errors import AgentError, BundleInUse, BundleNotFound, DigestMismatc
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Asked, OperationKind, Step
 from domain.ports.clock import Clock
-from domain.ports.compose import Compose, Project
+from domain.ports.compose import Project
 from domain.ports.log import Log
 from domain.ports.store import BundleRecords, Environments
 from domain.ports.workspaces import Bundle, BundleContents, Bundles, Workspaces
 from domain.usecases.builds import Builds, Planned
+from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
 
 # Compose wants a name; what is built ahead must not depend on it.
@@ -39,7 +41,8 @@ class Library:
         environments: Environments,
         bundles: Bundles,
         workspaces: Workspaces,
-        compose: Compose,
+        gate: Gate,
+        resolving: Resolving,
         builds: Builds,
         operations: Operations,
         inventory: InventoryWatch,
@@ -52,7 +55,8 @@ class Library:
         self._environments = environments
         self._bundles = bundles
         self._workspaces = workspaces
-        self._compose = compose
+        self._gate = gate
+        self._resolving = resolving
         self._builds = builds
         self._operations = operations
         self._inventory = inventory
@@ -102,13 +106,8 @@ class Library:
         return await self.get(bundle.digest), known is None
 
     async def _look_into(self, bundle: Bundle) -> BundleContents:
-        operation = OperationId(self._clock.new_id())
-        try:
-            project = await self._workspaces.stage(operation, _NOBODY, bundle)
+        async with self._staged(bundle) as (operation, project):
             return await self._workspaces.contents(operation, project)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._workspaces.commit(operation)
 
     async def list(self) -> Sequence[BundleRecord]:
         """All that are kept, sorted by digest."""
@@ -160,6 +159,35 @@ class Library:
             raise BundleNotFound(digest)
         await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
         return bundle
+
+    async def check(self, digest: BundleDigest, variables: Mapping[str, str]) -> ComposeModel:
+        """What would run of a bundle, if this host allows it; nothing is built or started.
+
+        Args:
+            digest: the bundle.
+            variables: for interpolation in its Compose files.
+
+        Raises:
+            BundleNotFound: there is none.
+            PolicyRefused: it asks for what this host does not allow.
+            BundleRefused: its files cannot be read for sure.
+            StepFailed: Compose cannot read it.
+        """
+        bundle = await self.archive(digest)
+        async with self._staged(bundle) as (operation, project):
+            model = await self._gate.model(operation, project, variables)
+            await self._gate.check_dockerfiles(project, model)
+        return model
+
+    @asynccontextmanager
+    async def _staged(self, bundle: Bundle) -> AsyncIterator[tuple[OperationId, Project]]:
+        """A bundle unpacked for as long as somebody looks at it."""
+        operation = OperationId(self._clock.new_id())
+        try:
+            yield operation, await self._workspaces.stage(operation, _NOBODY, bundle)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._workspaces.commit(operation)
 
     async def remove(self, digest: BundleDigest) -> None:
         """Removes one; environments that were deployed from it stay as they are.
@@ -217,7 +245,8 @@ class Library:
             await run.step(Step.UNPACK)
             project = await self._workspaces.stage(run.id, _NOBODY, bundle)
             await run.step(Step.CHECK)
-            model = await self._compose.resolve(project)
+            model = await self._resolving.model(run.id, project, bundle.digest, {})
+            await self._gate.check_dockerfiles(project, model)
             planned = await self._shared(run, project, model)
             await self._builds.make(run, planned)
         except BaseException:

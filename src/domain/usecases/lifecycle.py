@@ -27,9 +27,11 @@ from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
 from domain.usecases.builds import Builds, Rebuild
 from domain.usecases.clearing import Clearing
+from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
+from domain.usecases.standing import Standing
 from domain.usecases.undo import Undo
 
 DELETE_SECONDS = 600.0
@@ -53,6 +55,8 @@ class Lifecycle:
         operations: Operations,
         inventory: InventoryWatch,
         builds: Builds,
+        gate: Gate,
+        standing: Standing,
         legacy_builds: int,
         protection: Protection,
         undo: Undo,
@@ -68,6 +72,8 @@ class Lifecycle:
         self._operations = operations
         self._inventory = inventory
         self._builds = builds
+        self._gate = gate
+        self._standing_projects = standing
         self._protection = protection
         self._undo = undo
         self._clearing = clearing
@@ -256,9 +262,13 @@ class Lifecycle:
         project = await self._project(name)
         record = await self._standing(name)
         if record.modelled:
-            await self._build_again(run, project, record, rebuild)
+            await self._build_again(run, record, rebuild)
         else:
-            await self._build_as_it_stands(run, project)
+            try:
+                await self._build_as_it_stands(run, project)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._clearing.run(lambda: self._workspaces.commit(run.id))
         await run.step(Step.START)
         await self._compose.up(project, run.line)
         await self._forget_replaced(name)
@@ -267,19 +277,20 @@ class Lifecycle:
         record = await self._standing(name)
         await self._builds.forget_own(name, keep=record.images.values())
 
-    async def _build_again(
-        self, run: Run, project: Project, record: Environment, rebuild: Rebuild
-    ) -> None:
+    async def _build_again(self, run: Run, record: Environment, rebuild: Rebuild) -> None:
         """Builds from what lies in the folder now, and lets the model run what came of it."""
         document = await self._workspaces.model(record.name)
         if document is None:
             raise BundleRefused(
                 f"The model of environment {record.name!r} is gone.", hint="Launch it again."
             )
-        secret = f"{project.directory}/{VPN_PROFILE_NAME}" if record.vpn else None
         try:
+            source = await self._standing_projects.build_source(run.id, record.name, document)
+            model = compose_model(source.document)
+            await self._gate.check_dockerfiles(source.project, model)
+            secret = f"{source.project.directory}/{VPN_PROFILE_NAME}" if record.vpn else None
             planned = await self._builds.plan(
-                run, project, compose_model(document), secret=secret, untrusted=True
+                run, source.project, model, secret=secret, untrusted=True
             )
             if not planned.plans:
                 return
@@ -294,17 +305,20 @@ class Lifecycle:
 
     async def _build_as_it_stands(self, run: Run, project: Project) -> None:
         """Builds what an earlier agent deployed, as that one did."""
-        model = await self._compose.resolve(project)
+        document = await self._workspaces.model(project.name) or {"services": {}}
         before = await self._resources.images(project.name)
-        if model.builds:
+        if compose_model(document).builds:
+            source = await self._standing_projects.build_source(run.id, project.name, document)
+            await self._gate.check_dockerfiles(source.project, compose_model(source.document))
             await run.step(Step.BUILD)
+            judged = await self._workspaces.build_project(run.id, source.project, source.document)
             async with self._legacy_slots:
-                await self._compose.build(project, run.line)
+                await self._compose.build(judged, run.line)
         for image in before:
             await self._resources.remove_image(image.id)
 
     async def _project(self, name: EnvironmentName) -> Project:
-        project = await self._workspaces.project(name)
+        project = await self._standing_projects.project(name)
         if project is None:
             raise BundleRefused(
                 f"The Compose file of environment {name!r} is gone.", hint="Launch it again."

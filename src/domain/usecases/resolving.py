@@ -1,4 +1,4 @@
-"""Lets Compose read projects, and remembers what it read of a bundle that is deployed often."""
+"""Lets projects through the gate, and remembers what came of a bundle that is deployed often."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -8,8 +8,9 @@ import anyio
 from domain.arrangement import relocated
 from domain.compose_model import ComposeModel, Document, compose_model
 from domain.names import BundleDigest, OperationId
-from domain.ports.compose import Compose, Project
+from domain.ports.compose import Project
 from domain.ports.workspaces import Workspaces
+from domain.usecases.gate import Gate
 
 AT_ONCE = 2
 """How many projects are resolved at once: so the first of many start while others wait."""
@@ -25,8 +26,8 @@ _Key = tuple[BundleDigest, frozenset[tuple[str, str]]]
 class Resolving:
     """Resolves projects."""
 
-    def __init__(self, compose: Compose, workspaces: Workspaces) -> None:
-        self._compose = compose
+    def __init__(self, gate: Gate, workspaces: Workspaces) -> None:
+        self._gate = gate
         self._workspaces = workspaces
         self._slots = anyio.Semaphore(AT_ONCE)
         self._remembered: OrderedDict[_Key, Document] = OrderedDict()
@@ -38,12 +39,14 @@ class Resolving:
         bundle: BundleDigest,
         variables: Mapping[str, str],
     ) -> ComposeModel:
-        """A staged project as Compose reads it.
+        """A staged project as Compose reads it, judged.
 
         What is remembered was read under another name: what of it depends on the name is for
         ``arranged`` to set.
 
         Raises:
+            PolicyRefused: it asks for what this host does not allow.
+            BundleRefused: its files cannot be read for sure.
             StepFailed: Compose cannot read it.
         """
         key = (bundle, frozenset(variables.items()))
@@ -53,7 +56,7 @@ class Resolving:
             # Somebody may have resolved the same while this one waited.
             if known := self._recall(key, project):
                 return known
-            model = await self._compose.resolve(project, variables)
+            model = await self._gate.model(operation, project, variables)
             if await self._workspaces.reads_the_same_anywhere(operation, project):
                 self._remember(key, project, model)
         return model

@@ -19,6 +19,7 @@ from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
 from domain.usecases.builds import Builds
 from domain.usecases.clearing import Clearing
+from domain.usecases.standing import Standing
 
 _BEFORE_REPLACING = {None, Step.UNPACK, Step.CHECK, Step.BUILD}
 
@@ -35,6 +36,7 @@ class Undo:
         resources: ProjectResources,
         clearing: Clearing,
         builds: Builds,
+        standing: Standing,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -44,6 +46,7 @@ class Undo:
         self._resources = resources
         self._clearing = clearing
         self._builds = builds
+        self._standing = standing
         self._clock = clock
         self._log = log
 
@@ -87,10 +90,10 @@ class Undo:
         return await self._restart(name, on_line)
 
     async def _restart(self, name: EnvironmentName, on_line: OutputLine) -> EnvironmentState:
-        project = await self._workspaces.project(name)
-        if project is None:
-            return EnvironmentState.STOPPED
         try:
+            project = await self._standing.project(name)
+            if project is None:
+                return EnvironmentState.STOPPED
             await self._compose.up(project, on_line)
         except AgentError as fault:
             self._log.error(

@@ -12,6 +12,7 @@ import click
 import httpx
 
 from domain.errors import AgentError
+from entrypoints.cli.check import run_check
 from entrypoints.cli.demo.show import run_demo
 from entrypoints.serve import serve
 from entrypoints.settings import Settings, SettingsRefused, read_settings
@@ -59,6 +60,25 @@ def demo() -> None:
 
 
 @main.command()
+@click.argument("bundle", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--variable", "variables", multiple=True, metavar="NAME=VALUE", help="For ${…} in it."
+)
+@click.option("--policy", type=click.Choice(["lab", "trusted"]), help="In place of COMPOSE_POLICY.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+def check(bundle: Path, variables: tuple[str, ...], policy: str | None, *, as_json: bool) -> None:
+    """Say whether a bundle, a folder or an archive, would be deployed; exit with 1 if not.
+
+    Settings are read as the agent reads them. Needs neither an agent nor a Docker Engine, only
+    Compose.
+    """
+    named = {"COMPOSE_POLICY": policy} if policy else {}
+    settings = _settings({**os.environ, **named})
+    pairs = (variable.partition("=") for variable in variables)
+    run_check(settings, bundle, {name: value for name, _, value in pairs}, as_json=as_json)
+
+
+@main.command()
 def healthcheck() -> None:
     """Exit with 0 if the agent on this machine is alive; for a container's healthcheck."""
     port = os.environ.get("API_PORT") or "8003"
@@ -88,7 +108,7 @@ def _settings(variables: Mapping[str, str]) -> Settings:
     try:
         return read_settings(variables)
     except SettingsRefused as refusal:
-        click.echo("The agent cannot start, its settings are wrong:", err=True)
+        click.echo("The settings are wrong:", err=True)
         for fault in refusal.faults:
             click.echo(f"  {fault}", err=True)
         sys.exit(2)

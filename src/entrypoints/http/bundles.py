@@ -1,5 +1,6 @@
 """Bundles: ``/api/v1/bundles``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,10 +12,12 @@ from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, QueryParameter
 
 from domain.bundles import BundleEntry, BundleRecord
+from domain.compose_policy import PolicyProfile
 from domain.errors import RequestUnreadable
+from domain.labels import check_variables
 from domain.names import bundle_digest
 from entrypoints.agent import Agent
-from entrypoints.http.bodies import chunks
+from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.changes import OperationView, asked, change
 from entrypoints.http.documented_headers import CONTENT_DIGEST, ChangeOperation
 from entrypoints.http.request_headers import content_digest
@@ -35,6 +38,50 @@ class BundleDetails(msgspec.Struct, frozen=True, kw_only=True):
     bundle: BundleRecord
     files: tuple[BundleEntry, ...]
     """The first files by path; `bundle.entries` says how many there are."""
+
+
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bundle would be deployed with."""
+
+    variables: Mapping[str, str] = {}
+    """For `${…}` in the Compose file."""
+
+
+class CheckedService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that would run."""
+
+    name: str
+    image: str | None
+    """None where it is built."""
+    replicas: int
+
+
+class BundleCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle that this host allows."""
+
+    allowed: bool
+    policy: PolicyProfile
+    services: tuple[CheckedService, ...]
+
+
+@dataclass
+class _CheckOperation(Operation):
+    """The body is read by hand, as it may be left out."""
+
+    def __post_init__(self) -> None:
+        schema = Schema(
+            type=OpenAPIType.OBJECT,
+            properties={
+                "variables": Schema(
+                    type=OpenAPIType.OBJECT,
+                    additional_properties=Schema(type=OpenAPIType.STRING),
+                    description="For `${…}` in the Compose file.",
+                )
+            },
+            additional_properties=False,
+        )
+        content = {"application/json": OpenAPIMediaType(schema=schema)}
+        self.request_body = RequestBody(content=content, required=False)
 
 
 _ARCHIVES = ("application/zip", "application/gzip", "application/x-tar", "application/octet-stream")
@@ -121,6 +168,35 @@ async def build_bundle(request: AnyRequest, digest: FromPath[str]) -> Response[O
     )
 
 
+@post(
+    "/{digest:str}/check",
+    status_code=200,
+    operation_class=_CheckOperation,
+    responses=problems(401, 404, 408, 413, 422, 500, 503, 504, 507),
+)
+async def check_bundle(request: AnyRequest, digest: FromPath[str]) -> BundleCheck:
+    """Whether this host would deploy a bundle; nothing is built or started.
+
+    422 with every finding in `errors` where it would not, as a deploy would answer.
+    """
+    agent = _agent(request)
+    name, wanted = bundle_digest(digest), await read_json(request, CheckRequest)
+    check_variables(wanted.variables)
+    model = await agent.library.check(name, wanted.variables)
+    return BundleCheck(
+        allowed=True,
+        policy=agent.policy.profile,
+        services=tuple(
+            CheckedService(
+                name=service.name,
+                image=None if service.builds else service.image,
+                replicas=service.replicas,
+            )
+            for service in model.services
+        ),
+    )
+
+
 def _agent(request: AnyRequest) -> Agent:
     agent: Agent = request.app.state.agent
     return agent
@@ -128,7 +204,14 @@ def _agent(request: AnyRequest) -> Agent:
 
 router = Router(
     path="/api/v1/bundles",
-    route_handlers=[upload_bundle, list_bundles, get_bundle, delete_bundle, build_bundle],
+    route_handlers=[
+        upload_bundle,
+        list_bundles,
+        get_bundle,
+        delete_bundle,
+        build_bundle,
+        check_bundle,
+    ],
     tags=["bundles"],
     security=[{"serverKey": []}],
 )

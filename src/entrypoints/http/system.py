@@ -7,6 +7,7 @@ import msgspec
 from litestar import MediaType, Request, Response, Router, get
 from litestar.openapi.datastructures import ResponseSpec
 
+from domain.compose_policy import PolicyProfile, PolicyRules
 from domain.ports.firewall import FirewallState
 from domain.resources import FileSystem, MemoryUsage, NetworkCounters
 from domain.usecases.health import HealthReport
@@ -26,6 +27,21 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
     reasons: tuple[str, ...]
     """Why not."""
+
+
+class PolicyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What bundles may ask for."""
+
+    profile: PolicyProfile
+    capabilities: tuple[str, ...]
+    devices: tuple[str, ...]
+    bind_roots: tuple[str, ...]
+    """Folders of the host, beside the bundle's own."""
+    registries: tuple[str, ...]
+    """Beside those with a public name."""
+    host_ports: str
+    new_privileges: bool
+    """Whether setuid programs work in containers."""
 
 
 class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +71,7 @@ class SystemInfo(msgspec.Struct, frozen=True, kw_only=True):
     network_pool: str
     firewall: FirewallState
     """Whether environments are kept from the host's own services."""
+    policy: PolicyInfo
 
 
 class CpuLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +144,19 @@ async def info(request: AnyRequest) -> SystemInfo:
         max_memory_percent=settings.max_memory_percent,
         network_pool=str(settings.network_pool),
         firewall=agent.protection.state,
+        policy=_policy(agent.policy),
+    )
+
+
+def _policy(rules: PolicyRules) -> PolicyInfo:
+    return PolicyInfo(
+        profile=rules.profile,
+        capabilities=tuple(sorted(rules.capabilities)),
+        devices=tuple(sorted(rules.devices)),
+        bind_roots=rules.bind_roots,
+        registries=tuple(sorted(rules.registries.allowed)),
+        host_ports=str(rules.host_ports),
+        new_privileges=rules.new_privileges,
     )
 
 

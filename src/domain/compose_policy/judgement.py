@@ -1,0 +1,145 @@
+"""Judges resolved models: the table, and the rules that need more than one place."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from domain.compose_model import Document
+from domain.compose_policy.addresses import subnet
+from domain.compose_policy.checks import Scope, anything, keys, shown
+from domain.compose_policy.mounts import judge_mounts
+from domain.compose_policy.rules import PolicyRules
+from domain.compose_policy.table import MODEL, TRUSTED_MODEL
+from domain.compose_policy.values import image, inside, normal_path
+from domain.findings import Finding
+
+MOST_PORTS = 100
+"""How many ports of the host one environment may publish; each costs the host a process."""
+
+_IMAGE_CONTEXT = "docker-image://"
+_SERVICE_CONTEXT = "service:"
+
+
+def judge(document: Document, rules: PolicyRules, *, folder: str) -> tuple[Finding, ...]:
+    """Everything in a resolved model that this host does not allow.
+
+    Args:
+        document: as Compose resolved it, with the services of all profiles.
+        rules: how far this host goes.
+        folder: where the bundle was unpacked; absolute.
+    """
+    services = document.get("services")
+    scope = Scope(
+        rules=rules,
+        folder=folder,
+        services=frozenset(services if isinstance(services, Mapping) else ()),
+    )
+    if rules.trusted:
+        return tuple(keys(TRUSTED_MODEL, unknown=anything)(document, "", scope))
+    return (*keys(MODEL)(document, "", scope), *_together(document, scope))
+
+
+def judge_service(
+    name: str, body: Mapping[str, Any], rules: PolicyRules, *, folder: str
+) -> tuple[Finding, ...]:
+    """The same for one service alone, as a single container is asked for.
+
+    Args:
+        name: of the service.
+        body: as it would stand in a resolved model.
+        rules: how far this host goes.
+        folder: the only folder, beside the operator's, out of which anything may be mounted.
+    """
+    return judge({"services": {name: body}}, rules, folder=folder)
+
+
+def _together(document: Document, scope: Scope) -> Iterator[Finding]:
+    bodies = _bodies(document, "services")
+    for name, body in bodies.items():
+        if isinstance(build := body.get("build"), Mapping):
+            yield from _build(build, f"services.{name}.build", scope)
+    yield from judge_mounts(document, bodies, scope)
+    yield from _ports(bodies)
+    yield from _fixed_ranges(document, bodies, scope)
+    yield from _own_folders(document, "", scope)
+
+
+def _bodies(document: Document, kind: str) -> Mapping[str, Mapping[str, Any]]:
+    found = document.get(kind)
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: body for name, body in found.items() if isinstance(body, Mapping)}
+
+
+def _build(build: Mapping[str, Any], where: str, scope: Scope) -> Iterator[Finding]:
+    dockerfile = build.get("dockerfile")
+    if isinstance(dockerfile, str):
+        path = dockerfile if dockerfile.startswith("/") else f"{build.get('context')}/{dockerfile}"
+        yield from inside("A Dockerfile")(normal_path(path), f"{where}.dockerfile", scope)
+    contexts = build.get("additional_contexts")
+    for name, context in contexts.items() if isinstance(contexts, Mapping) else ():
+        place = f"{where}.additional_contexts.{name}"
+        if isinstance(context, str) and context.startswith(_IMAGE_CONTEXT):
+            yield from image(context.removeprefix(_IMAGE_CONTEXT), place, scope)
+        elif not _names_service(context, scope):
+            yield from inside("A build context")(context, place, scope)
+
+
+def _names_service(context: object, scope: Scope) -> bool:
+    prefix = _SERVICE_CONTEXT
+    return (
+        isinstance(context, str)
+        and context.startswith(prefix)
+        and context.removeprefix(prefix) in scope.services
+    )
+
+
+def _ports(bodies: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    count = 0
+    for body in bodies.values():
+        ports = body.get("ports")
+        count += len(ports) if isinstance(ports, list) else 0
+    if count > MOST_PORTS:
+        yield Finding(
+            where="services",
+            what=f"{count} published ports",
+            why=f"Each costs the host a process; at most {MOST_PORTS} are taken.",
+            instead="Publish those that people use from outside.",
+        )
+
+
+def _fixed_ranges(
+    document: Document, bodies: Mapping[str, Mapping[str, Any]], scope: Scope
+) -> Iterator[Finding]:
+    """Ranges that the author keeps, since services have fixed addresses in them."""
+    fixed = {
+        name
+        for body in bodies.values()
+        if isinstance(networks := body.get("networks"), Mapping)
+        for name, options in networks.items()
+        if isinstance(options, Mapping) and options.get("ipv4_address")
+    }
+    for name, body in _bodies(document, "networks").items():
+        entries = (body.get("ipam") or {}).get("config") if name in fixed else None
+        for index, entry in enumerate(entries or ()):
+            place = f"networks.{name}.ipam.config[{index}].subnet"
+            yield from subnet((entry or {}).get("subnet"), place, scope)
+
+
+def _own_folders(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
+    """Places that would tell a container where on the host the agent keeps its own things."""
+    if isinstance(value, Mapping):
+        for name, entry in value.items():
+            yield from _own_folders(entry, f"{where}.{name}" if where else str(name), scope)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _own_folders(entry, f"{where}[{index}]", scope)
+    elif isinstance(value, str):
+        text = value.replace(scope.folder, "")
+        for folder in scope.rules.own_folders:
+            if folder in text:
+                yield Finding(
+                    where=where,
+                    what=shown("a folder of the agent's own"),
+                    why="Variables of the agent are nobody else's affair.",
+                    instead="Give the variable a value in the bundle, or another name.",
+                )
