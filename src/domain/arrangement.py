@@ -3,7 +3,7 @@
 What comes of it is the one file that Compose is given to start; the bundle's own is not read again.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from domain.names import EnvironmentName
 ENVIRONMENT_LABEL = "container-host-agent.environment"
 """Marks containers with the environment that they belong to."""
 
-_DEFAULT = "default"
+_CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
 
 # Say the same as the limits that are set, in other words, or cannot stand beside them.
 _OTHER_LIMIT_KEYS = ("cpu_quota", "cpu_period", "cpu_count", "cpu_percent", "mem_reservation")
@@ -62,6 +62,21 @@ def network_needs(model: ComposeModel) -> Mapping[str, int]:
     fixed = _fixed_networks(model)
     networks = model.document.get("networks") or {}
     return {name: model.joined(name) for name in networks if name not in fixed}
+
+
+def fixed_ranges(model: ComposeModel) -> Mapping[str, str]:
+    """The ranges that authors chose themselves and that are kept: place in the model → range."""
+    networks = model.document.get("networks") or {}
+    return {
+        f"networks.{name}.ipam.config[{index}].subnet": str(entry["subnet"])
+        for name in sorted(_fixed_networks(model))
+        for index, entry in enumerate(_ranges(networks.get(name) or {}))
+        if entry.get("subnet")
+    }
+
+
+def _ranges(network: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return (network.get("ipam") or {}).get("config") or ()
 
 
 def _fixed_networks(model: ComposeModel) -> Collection[str]:
@@ -153,6 +168,8 @@ def _service(
         service["image"] = image
         service["pull_policy"] = "never"
     service["labels"] = {**(body.get("labels") or {}), ENVIRONMENT_LABEL: arrangement.name}
+    if ports := body.get("ports"):
+        service["ports"] = [_port(port, arrangement.policy) for port in ports]
     if alias := body.get("container_name"):
         # Two environments cannot bear one container's name; within its own it is found by it.
         service["networks"] = _with_alias(service.get("networks") or {}, alias)
@@ -165,6 +182,13 @@ def _service(
         **_limited(service, record.limits),
         **hardened(service, arrangement.policy),
     }
+
+
+def _port(port: Mapping[str, Any], policy: PolicyRules) -> Document:
+    """A port that Docker may choose is chosen out of those that are for labs."""
+    if port.get("published") not in {None, "", "0", 0} or policy.host_ports.whole:
+        return port
+    return {**port, "published": str(policy.host_ports.without(policy.own_port))}
 
 
 def _with_alias(networks: Mapping[str, Any], alias: str) -> Document:
@@ -198,6 +222,9 @@ def _network(name: str, body: Mapping[str, Any], arrangement: Arrangement) -> Do
     network = {**body, "name": resource_name(arrangement.name, name), "enable_ipv6": False}
     if subnet := arrangement.subnets.get(name):
         network["ipam"] = {"config": [{"subnet": subnet}]}
+    elif ranges := _ranges(body):
+        kept = [entry for entry in ranges if ":" not in str(entry.get("subnet", ""))]
+        network["ipam"] = {**body["ipam"], "config": kept}
     if arrangement.isolation is Isolation.INTERNAL:
         network["internal"] = True
     return network
@@ -232,7 +259,12 @@ def build_document(
     for plan in plans:
         build = bodies[plan.service]["build"]
         labels = {**(build.get("labels") or {}), BUILD_LABEL: digests.get(plan.tag, "")}
-        services[plan.service] = {"image": plan.tag, "build": {**build, "labels": labels}}
+        # What a step leaves in a cache mount must not reach the builds of others.
+        arguments = {**(build.get("args") or {}), _CACHE_NAMESPACE: plan.tag}
+        services[plan.service] = {
+            "image": plan.tag,
+            "build": {**build, "labels": labels, "args": arguments},
+        }
     extra = {key: model.document[key] for key in ("secrets",) if key in model.document}
     return {"name": project, "services": services, **extra}
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import msgspec
@@ -24,6 +25,7 @@ from adapters.docker.runtime import (
     DockerNetworks,
     DockerProjectResources,
 )
+from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
@@ -53,6 +55,7 @@ from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
 from domain.ports.firewall import Firewall
+from domain.ports.host_network import HostNetwork
 from domain.ports.log import Log
 from domain.ports.manager import Manager
 from domain.ports.metrics import HostMetrics
@@ -118,6 +121,7 @@ class Adapters:
     bundles: Bundles
     workspaces: Workspaces
     contexts: BuildContexts
+    host_network: HostNetwork
     clock: Clock
     log: Log
 
@@ -156,6 +160,7 @@ async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         bundles=workspaces.bundles,
         workspaces=workspaces,
         contexts=DiskContexts(),
+        host_network=LinuxHostNetwork(urlsplit(settings.manager_url).hostname or ""),
         clock=clock,
         log=log,
     )
@@ -283,7 +288,9 @@ def _changes(
     runtime, clock, log, store = adapters.runtime, adapters.clock, adapters.log, adapters.store
     operations = Operations(store.operations, clock, log)
     clearing = Clearing(runtime.resources)
-    addresses = Addresses(store.environments, runtime.networks, settings.network_pool)
+    addresses = Addresses(
+        store.environments, runtime.networks, adapters.host_network, settings.network_pool
+    )
     builds = Builds(
         contexts=adapters.contexts,
         compose=runtime.compose,

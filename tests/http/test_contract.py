@@ -24,6 +24,7 @@ volumes: {data: {}}
 LAB = zip_bundle({"docker-compose.yml": TWO_SERVICES, "dockerfile": "FROM busybox\nRUN true\n"})
 BROKEN = zip_bundle({"docker-compose.yml": TWO_SERVICES, "Dockerfile": "FROM busybox\nRUN exit 1"})
 MISSING = zip_bundle({"compose.yaml": "services: {web: {image: missing/image}}"})
+EMPTY = zip_bundle({"compose.yaml": "services: {web: {}}"})
 
 
 @pytest.fixture
@@ -80,7 +81,11 @@ class TestLaunch:
 
     @pytest.mark.parametrize(
         ("archive", "step"),
-        [(BROKEN, "build"), (MISSING, "start"), (zip_bundle({"compose.yaml": "services: {a: {}}"}), "check")],
+        [
+            (BROKEN, "build"),
+            (MISSING, "start"),
+            (zip_bundle({"compose.yaml": "services: {a: {}}"}), "check"),
+        ],
         ids=["build fails", "image cannot be had", "Compose file is broken"],
     )
     async def test_a_failure_names_its_step_and_leaves_nothing(

@@ -12,6 +12,7 @@ from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.contexts import MemoryContexts
 from adapters.memory.firewall import MemoryFirewall
+from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
 from adapters.memory.metrics import MemoryMetrics
@@ -135,6 +136,7 @@ async def agent_on_twins(
             bundles=workspaces.bundles,
             workspaces=workspaces,
             contexts=MemoryContexts(workspaces),
+            host_network=MemoryHostNetwork("10.0.0.0/24"),
             clock=clock,
             log=log,
         ),

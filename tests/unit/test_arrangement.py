@@ -287,7 +287,12 @@ def test_what_is_built_is_built_alone_and_marked_with_its_digest() -> None:
         "services": {
             "web": {
                 "image": PLAN.tag,
-                "build": {"context": "/x", "labels": {"owner": "me", BUILD_LABEL: "d1"}},
+                "build": {
+                    "context": "/x",
+                    "labels": {"owner": "me", BUILD_LABEL: "d1"},
+                    # Cache mounts are nobody else's.
+                    "args": {"BUILDKIT_CACHE_MOUNT_NS": PLAN.tag},
+                },
             }
         },
         "secrets": {"token": {"file": "/t"}},

@@ -91,6 +91,8 @@ class MemoryWorkspaces:
         self.staged: dict[OperationId, Files] = {}
         self.previous: dict[OperationId, Files | None] = {}
         self.stuck: set[str] = set()
+        self.copies: dict[str, dict[str, dict[str, bytes]]] = {}
+        """What is kept apart: folder → name → relative path → content."""
         self.models: dict[str, Document] = {}
         """What is kept of resolved projects: path → document."""
 
@@ -181,6 +183,35 @@ class MemoryWorkspaces:
         """Where the environment's folder stands, or will."""
         return f"/standing/{name}"
 
+    def apart(self, operation: OperationId, name: EnvironmentName) -> str:
+        """Where what the operation keeps apart for the environment stands, or will."""
+        return f"/apart/{name}.{operation}"
+
+    async def keep_apart(
+        self, operation: OperationId, name: EnvironmentName, paths: Mapping[str, str]
+    ) -> None:
+        """Copies parts of a staged project to where no container can take them away."""
+        await anyio.lowlevel.checkpoint()
+        files = self.staged[operation]
+        self.copies[self.apart(operation, name)] = {
+            copy: {
+                "/".join(p[len(parts) :]): data
+                for p, data in files.items()
+                if p[: len(parts)] == parts
+            }
+            for copy, path in paths.items()
+            for parts in [tuple(path.split("/"))]
+        }
+
+    def _drop_unused_copies(self) -> None:
+        kept = [d for path, d in self.models.items() if not path.endswith(("/model", "/build"))]
+        named = msgspec.json.encode(kept).decode()
+        self.copies = {
+            folder: copies
+            for folder, copies in self.copies.items()
+            if folder in named or folder.rpartition(".")[2] in self.staged
+        }
+
     async def keep_model(self, operation: OperationId, document: Document) -> None:
         """Writes the model of a staged project."""
         await anyio.lowlevel.checkpoint()
@@ -231,6 +262,7 @@ class MemoryWorkspaces:
             else:
                 self.standing[name] = earlier
         self._forget_models(operation)
+        self._drop_unused_copies()
 
     def _forget_models(self, operation: OperationId) -> None:
         begins = f"/models/{operation}/"
@@ -242,6 +274,7 @@ class MemoryWorkspaces:
         self.staged.pop(operation, None)
         self.previous.pop(operation, None)
         self._forget_models(operation)
+        self._drop_unused_copies()
 
     async def project(self, name: EnvironmentName) -> Project | None:
         """The project that stands."""
@@ -271,6 +304,7 @@ class MemoryWorkspaces:
             )
         self.standing.pop(name, None)
         self.models.pop(f"/models/{name}", None)
+        self._drop_unused_copies()
 
     async def tidy(self) -> None:
         """Drops archives nobody waits for; fails as ``remove`` does while anybody is stuck."""

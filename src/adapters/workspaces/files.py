@@ -6,6 +6,7 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 - ``bundles/<id>``: archives being received
 - ``library/<digest>``: archives that are kept
 - ``models/<name>.json``: the resolved model that an environment runs
+- ``apart/<name>.<operation>``: what it mounts on its own out of folders that containers write to
 - ``operations/<id>/staged``: a project being prepared, and ``model.json`` beside it
 - ``operations/<id>/previous``: what it replaced, and ``previous.json``, its model
 - ``operations/<id>/build.json``: what is being built
@@ -16,7 +17,7 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 import os
 import secrets
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 import anyio
 import msgspec
 
+from adapters.workspaces.apart import copy_apart, drop_unused
 from adapters.workspaces.archives import unpack
 from adapters.workspaces.bundles import DiskBundles
 from adapters.workspaces.contents import read_contents
@@ -58,6 +60,7 @@ class DiskWorkspaces:
         self._received = root / ".agent" / "bundles"
         self._library = root / ".agent" / "library"
         self._models = root / ".agent" / "models"
+        self._apart = root / ".agent" / "apart"
         self._storage = Storage()
         self.bundles = DiskBundles(self._received, self._library, limits, self._storage)
 
@@ -71,8 +74,8 @@ class DiskWorkspaces:
         def work() -> None:
             self._root.mkdir(parents=True, exist_ok=True)
             (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
-            folders = (self._operations, self._removed, self._received, self._library, self._models)
-            for folder in folders:
+            folders = (self._operations, self._removed, self._received, self._library)
+            for folder in (*folders, self._models, self._apart):
                 folder.mkdir(mode=0o700, exist_ok=True)
             probe = self._removed / secrets.token_hex(8)
             probe.touch()
@@ -184,6 +187,26 @@ class DiskWorkspaces:
         """Where the environment's folder stands, or will."""
         return str(self._root / name)
 
+    def apart(self, operation: OperationId, name: EnvironmentName) -> str:
+        """Where what the operation keeps apart for the environment stands, or will."""
+        return str(self._apart / f"{name}.{operation}")
+
+    async def keep_apart(
+        self, operation: OperationId, name: EnvironmentName, paths: Mapping[str, str]
+    ) -> None:
+        """Copies parts of a staged project to where no container can take them away."""
+        staged = self._operations / operation / "staged"
+        target = Path(self.apart(operation, name))
+        await self._storage.run(
+            "copying what is mounted on its own", lambda: copy_apart(staged, target, paths)
+        )
+
+    async def _drop_unused_copies(self) -> None:
+        def work() -> None:
+            drop_unused(self._apart, self._models, self._operations)
+
+        await self._storage.run("removing copies nobody needs", work)
+
     async def keep_model(self, operation: OperationId, document: Document) -> None:
         """Writes the model of a staged project."""
         await self._write_document(self._operations / operation / "model.json", document)
@@ -277,6 +300,7 @@ class DiskWorkspaces:
         """Removes what the operation put aside or left staged."""
         await self._remove(self._operations / operation, "removing the operation's files")
         await self._remove_left_over(f"{operation}.")
+        await self._drop_unused_copies()
 
     async def project(self, name: EnvironmentName) -> Project | None:
         """The project that stands."""
@@ -327,6 +351,7 @@ class DiskWorkspaces:
         await self._storage.run(
             "removing a model", lambda: self._model_path(name).unlink(missing_ok=True)
         )
+        await self._drop_unused_copies()
 
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
@@ -337,6 +362,7 @@ class DiskWorkspaces:
 
         await self._storage.run("dropping old bundles", work)
         await self._remove_left_over("")
+        await self._drop_unused_copies()
 
     async def _remove(self, path: Path, what: str) -> None:
         """Takes a folder out of sight at once, and then deletes it."""

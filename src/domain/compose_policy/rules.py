@@ -55,6 +55,14 @@ class PortRange(msgspec.Struct, frozen=True):
         """Whether it leaves nothing out."""
         return (self.first, self.last) == (1, 65_535)
 
+    def without(self, port: int) -> "PortRange":
+        """The larger part of it beside a port; itself where the port is its only one."""
+        if not self.first <= port <= self.last or self.first == self.last:
+            return self
+        if port - self.first > self.last - port:
+            return PortRange(self.first, port - 1)
+        return PortRange(port + 1, self.last)
+
     def __str__(self) -> str:
         return f"{self.first}-{self.last}"
 

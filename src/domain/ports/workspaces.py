@@ -1,6 +1,6 @@
 """Bundles and the folders that environments work in."""
 
-from collections.abc import AsyncIterable, Collection, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -148,6 +148,24 @@ class Workspaces(Protocol):
 
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""
+        ...
+
+    def apart(self, operation: OperationId, name: EnvironmentName) -> str:
+        """Where what the operation keeps apart for the environment stands, or will."""
+        ...
+
+    async def keep_apart(
+        self, operation: OperationId, name: EnvironmentName, paths: Mapping[str, str]
+    ) -> None:
+        """Copies parts of a staged project to where no container can take them away.
+
+        They stay as long as the model names them that stands, or that may be brought back.
+
+        Args:
+            operation: whose project.
+            name: the environment.
+            paths: name of the copy → path in the project; what is missing becomes a folder.
+        """
         ...
 
     async def keep_model(self, operation: OperationId, document: Document) -> None:

@@ -6,10 +6,12 @@ from ipaddress import IPv4Network
 import anyio
 import msgspec
 
-from domain.arrangement import belongs_to, network_needs
+from domain.arrangement import belongs_to, fixed_ranges, network_needs
 from domain.compose_model import ComposeModel
-from domain.errors import EnvironmentNotFound
+from domain.compose_policy.addresses import taken_range
+from domain.errors import EnvironmentNotFound, PolicyRefused
 from domain.names import EnvironmentName
+from domain.ports.host_network import HostNetwork
 from domain.ports.runtime import Networks
 from domain.ports.store import Environments
 from domain.subnets import allocate
@@ -18,8 +20,15 @@ from domain.subnets import allocate
 class Addresses:
     """Hands out address ranges of the pool; what is handed out stands in the records."""
 
-    def __init__(self, environments: Environments, networks: Networks, pool: IPv4Network) -> None:
+    def __init__(
+        self,
+        environments: Environments,
+        networks: Networks,
+        host: HostNetwork,
+        pool: IPv4Network,
+    ) -> None:
         self._environments = environments
+        self._host = host
         self._networks = networks
         self._pool = pool
         self._one_at_a_time = anyio.Lock()
@@ -28,10 +37,12 @@ class Addresses:
         """Subnets for the networks of an environment that is being deployed: network → range.
 
         Raises:
+            PolicyRefused: a range that its author chose is one that the host itself needs.
             NetworkPoolExhausted: there are not enough left.
             EngineUnavailable: what others use is not known.
             EnvironmentNotFound: it has no record to keep them in.
         """
+        await self._refuse_taken(model)
         wanted = network_needs(model)
         async with self._one_at_a_time:
             foreign = await self._foreign(name)
@@ -47,6 +58,19 @@ class Addresses:
                 name, lambda record: msgspec.structs.replace(record, networks=given)
             )
         return given
+
+    async def _refuse_taken(self, model: ComposeModel) -> None:
+        """The host would send into a lab's network what is meant for its manager or its servers."""
+        chosen = fixed_ranges(model)
+        needed = await self._host.needed() if chosen else ()
+        findings = tuple(
+            taken_range(where, text, by)
+            for where, text in chosen.items()
+            for by in needed
+            if IPv4Network(text, strict=False).overlaps(IPv4Network(by, strict=False))
+        )
+        if findings:
+            raise PolicyRefused(findings)
 
     async def _foreign(self, name: EnvironmentName) -> list[str]:
         """Ranges of networks on the host that are not of this environment."""

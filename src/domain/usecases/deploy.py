@@ -7,6 +7,7 @@ from datetime import datetime
 import anyio
 import msgspec
 
+from domain.apart import set_apart
 from domain.arrangement import (
     Arrangement,
     arranged,
@@ -15,7 +16,7 @@ from domain.arrangement import (
 )
 from domain.bundles import VPN_PROFILE_NAME
 from domain.capacity import Demand, services_demand
-from domain.compose_model import ComposeModel
+from domain.compose_model import ComposeModel, Document
 from domain.environments import Environment, EnvironmentState, Hold, Isolation
 from domain.errors import AgentError, EnvironmentExists, NameTaken
 from domain.limits import ContainerLimits, LimitRules
@@ -310,12 +311,7 @@ class Deploy:
         secret = None if request.vpn_profile is None else f"{project.directory}/{VPN_PROFILE_NAME}"
         planned = await self._builds.plan(run, project, model, secret=secret)
         arrangement = await self._arrange(request, model, planned)
-        document = relocated(
-            arranged(model, arrangement, planned.by_service),
-            project.directory,
-            self._workspaces.home(request.name),
-        )
-        await self._workspaces.keep_model(run.id, document)
+        await self._keep(run, project, arranged(model, arrangement, planned.by_service))
         pulled = model.pulled_images(request.name)
         self._builds.need(run.id, pulled)
         missing = tuple(await self._resources.missing_images(pulled))
@@ -323,6 +319,18 @@ class Deploy:
         await self._builds.note_pulled(missing)
         await self._builds.note_used(pulled)
         return planned
+
+    async def _keep(self, run: Run, project: Project, document: Document) -> None:
+        """Keeps the model that will run, and copies of what containers could else swap."""
+        name = run.operation.target
+        document, copies = set_apart(
+            document, project.directory, self._workspaces.apart(run.id, name)
+        )
+        if copies:
+            await self._workspaces.keep_apart(run.id, name, copies)
+        await self._workspaces.keep_model(
+            run.id, relocated(document, project.directory, self._workspaces.home(name))
+        )
 
     async def _arrange(
         self, request: DeployRequest, model: ComposeModel, planned: Planned
