@@ -197,6 +197,19 @@ class TestLogs:
 
         assert found == ["one"]
 
+    async def test_followers_end_with_the_last_container(self, world: World) -> None:
+        await world.run("a", "one")
+
+        async def kill_soon() -> None:
+            await anyio.sleep(0.5)
+            await world.kill("a")
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(kill_soon)
+                async with world.logs.read(await world.of_project(), follow=True) as lines:
+                    assert [line.text async for line in lines] == ["one"]
+
     async def test_followers_end_when_the_agent_does(self, world: World) -> None:
         await world.run("a", "one")
 

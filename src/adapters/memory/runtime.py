@@ -34,6 +34,8 @@ class MemoryEngine:
         self.ports: dict[int, str] = {}
         """Published port → container's name."""
         self.erased: list[str] = []
+        self.news = anyio.Event()
+        """Set, and then replaced, when a container changes or prints."""
         self.fault: str = ""
         self.hang: bool = False
         self._serial = 0
@@ -89,6 +91,7 @@ class MemoryEngine:
         self.containers[name] = msgspec.structs.replace(
             self.containers[name], state=ContainerState.RUNNING, status="Up 1 second"
         )
+        self.tell()
 
     def stop(self, name: str, *, exit_code: int = 137) -> None:
         """Ends a container."""
@@ -97,11 +100,18 @@ class MemoryEngine:
             state=ContainerState.EXITED,
             status=f"Exited ({exit_code}) 1 second ago",
         )
+        self.tell()
 
     def remove(self, name: str) -> None:
         """Takes a container away, with the ports it published."""
         self.containers.pop(name, None)
         self.ports = {port: owner for port, owner in self.ports.items() if owner != name}
+        self.tell()
+
+    def tell(self) -> None:
+        """Lets all know who wait for anything to happen."""
+        self.news.set()
+        self.news = anyio.Event()
 
     def of_project(self, project: str) -> Sequence[str]:
         """Names of one project's containers."""

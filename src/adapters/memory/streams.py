@@ -19,7 +19,6 @@ class MemoryLogs:
         self._engine = engine
         self._lines: list[LogLine] = []
         self._ended = False
-        self._news = anyio.Event()
 
     def print(
         self, container: str, text: str, *, stream: str = "stdout", at: datetime | None = None
@@ -35,13 +34,12 @@ class MemoryLogs:
                 text=text,
             )
         )
-        self._news.set()
-        self._news = anyio.Event()
+        self._engine.tell()
 
     def end(self) -> None:
         """Ends all that is being read."""
         self._ended = True
-        self._news.set()
+        self._engine.tell()
 
     @asynccontextmanager
     async def read(
@@ -69,7 +67,7 @@ class MemoryLogs:
         for line in self._before(names, tail, since):
             yield line
         while follow and not self._ended and any(self._runs(name) for name in names):
-            news = self._news
+            news = self._engine.news
             fresh, seen = self._lines[seen:], len(self._lines)
             for line in fresh:
                 if line.container in names:
