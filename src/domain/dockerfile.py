@@ -115,6 +115,12 @@ def front_end(text: str) -> str | None:
     return asked if isinstance(asked, str) else None
 
 
+def foreign_front_end(text: str) -> str | None:
+    """The front end that a Dockerfile asks for, unless it is the builder's own project's."""
+    asked = front_end(text)
+    return None if asked is None or _FRONT_END.fullmatch(asked) else asked
+
+
 def _without_shebang(text: str) -> str:
     body = text.removeprefix("\ufeff")
     return body.partition("\n")[2] if body.startswith("#!") else body

@@ -167,10 +167,10 @@ class TestAgain:
     @pytest.mark.parametrize(
         "text",
         [
-            "# syntax=evil.example/front-end\nFROM busybox\n",
-            "FROM $(unknown)\n",
+            "FROM busybox\nRUN echo \\\\\n",
+            "# check=skip=all\n# escape=`\nFROM busybox\n",
         ],
-        ids=["front end of others", "base that cannot be told"],
+        ids=["escaped sign of continuation", "directive that releases read differently"],
     )
     async def test_what_nobody_can_tell_is_built_each_time_and_shared_with_nobody(
         self, world: World, text: str

@@ -98,4 +98,4 @@ class PolicyRules(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def dockerfiles(self) -> DockerfileRules:
         """What Dockerfiles may ask for."""
-        return DockerfileRules(trusted=self.trusted)
+        return DockerfileRules(trusted=self.trusted, registries=self.registries)

@@ -7,7 +7,7 @@ from typing import Any
 from domain.compose_policy.checks import Check, Scope, shown
 from domain.errors import RequestUnreadable
 from domain.findings import Finding
-from domain.image_names import is_ours
+from domain.image_names import is_identifier, is_ours
 from domain.quantities import byte_size
 
 _OWN_LABELS = ("container-host-agent",)
@@ -138,6 +138,13 @@ def image(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
             what=shown(value),
             why="Images of this name are built by the agent for single environments.",
             instead="Name the image that it was built from, or build it.",
+        )
+    elif is_identifier(value):
+        yield Finding(
+            where=where,
+            what=shown(value),
+            why="By its identifier any image of the host could be named, also other labs' own.",
+            instead="Give the image by its name.",
         )
     elif reason := scope.rules.registries.why_not(value):
         yield Finding(

@@ -1,15 +1,16 @@
 """The one gate: judges staged projects before anything of them is built or started."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from domain.bundles import DOTENV_NAME
-from domain.compose_model import ComposeModel, ComposeService
+from domain.compose_model import ComposeModel, ComposeService, compose_model
 from domain.compose_policy import PolicyRules, judge
 from domain.compose_source import look, look_at_dotenv
 from domain.dockerfile_policy import judge_dockerfile
 from domain.errors import BundleRefused, PolicyRefused
 from domain.findings import Finding
+from domain.image_names import unmistakable
 from domain.names import OperationId
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
@@ -57,8 +58,8 @@ class Gate:
         whole = await self._compose.resolve(project, variables, all_profiles=True)
         _raise_if_any(judge(whole.document, self.rules, folder=project.directory))
         if not any(body.get("profiles") for body in whole.document["services"].values()):
-            return whole
-        return await self._compose.resolve(project, variables)
+            return _unmistakable(whole)
+        return _unmistakable(await self._compose.resolve(project, variables))
 
     async def check_dockerfiles(self, project: Project, model: ComposeModel) -> None:
         """Judges the Dockerfiles that a model builds from, as they lie on disk now.
@@ -97,36 +98,51 @@ class Gate:
     async def _look(self, operation: OperationId, project: Project) -> None:
         """Judges the files that Compose would open, those they lead to included."""
         findings: list[Finding] = []
-        waiting, seen, folders = list(project.files), set[str](), {""}
+        waiting, seen, folders, count = [*project.files], set[str](), {""}, 0
         while waiting:
             name = waiting.pop(0)
             if name in seen:
                 continue
             seen.add(name)
-            if len(seen) > MOST_FILES:
+            documents = await self._workspaces.documents(operation, name)
+            count += documents is not None
+            if count > MOST_FILES:
                 raise BundleRefused(
                     f"The bundle is made of more than {MOST_FILES} Compose files.",
                     hint="Write them into fewer.",
                 )
-            documents = await self._workspaces.documents(operation, name) or ()
-            folders |= {_folder_of(name)}
-            for document in documents:
+            for document in documents or ():
                 found = look(document, file=name)
                 findings += found.findings
-                # Compose resolves them against one of these, which of them is its own affair.
+                # Compose resolves paths against one of these; which one is its own affair.
                 folders |= {_joined(folder, new) for new in found.folders for folder in folders}
                 waiting += [_joined(folder, path) for path in found.files for folder in folders]
+                for path in found.variables:
+                    await self._check_size(operation, {_joined(f, path) for f in folders})
         for folder in sorted(folders):
             findings += await self._dotenv(operation, _joined(folder, DOTENV_NAME))
         if not self.rules.trusted:
             _raise_if_any(findings)
+
+    async def _check_size(self, operation: OperationId, names: Collection[str]) -> None:
+        for name in sorted(names):
+            await self._workspaces.text(operation, name)
 
     async def _dotenv(self, operation: OperationId, name: str) -> tuple[Finding, ...]:
         text = await self._workspaces.text(operation, name)
         return () if text is None else look_at_dotenv(text, file=name)
 
 
-def _raise_if_any(findings: "list[Finding] | tuple[Finding, ...]") -> None:
+def _unmistakable(model: ComposeModel) -> ComposeModel:
+    """The same model; Docker would take a name such as ``cafe`` for an image's identifier too."""
+    services = {
+        name: {**body, "image": unmistakable(image)} if (image := body.get("image")) else body
+        for name, body in model.document["services"].items()
+    }
+    return compose_model({**model.document, "services": services})
+
+
+def _raise_if_any(findings: Sequence[Finding]) -> None:
     if findings:
         raise PolicyRefused(tuple(findings))
 
