@@ -260,7 +260,8 @@ def build_document(
         build = bodies[plan.service]["build"]
         labels = {**(build.get("labels") or {}), BUILD_LABEL: digests.get(plan.tag, "")}
         # What a step leaves in a cache mount must not reach the builds of others.
-        arguments = {**(build.get("args") or {}), _CACHE_NAMESPACE: plan.tag}
+        arguments = {k: v for k, v in (build.get("args") or {}).items() if v is not None}
+        arguments[_CACHE_NAMESPACE] = plan.tag
         services[plan.service] = {
             "image": plan.tag,
             "build": {**build, "labels": labels, "args": arguments},

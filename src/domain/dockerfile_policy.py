@@ -37,6 +37,15 @@ _RIGHTS = (
 _RUN = re.compile(r"^\s*(?:ONBUILD\s+)?RUN\s+((?:--\S+\s+)+)", re.IGNORECASE | re.MULTILINE)
 
 
+_INTERVAL = re.compile(
+    r"^\s*(?:ONBUILD\s+)?HEALTHCHECK\b.*?--(?:start-)?interval=\"?([0-9]+(?:\.[0-9]+)?)([a-zµ]*)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_UNIT_SECONDS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+
+SHORTEST_INTERVAL_SECONDS = 0.5
+
+
 class DockerfileRules(msgspec.Struct, frozen=True, kw_only=True):
     """What Dockerfiles may ask for."""
 
@@ -64,6 +73,7 @@ def judge_dockerfile(
             *_arguments(arguments, where),
             *_rights(forms, where),
             *_additions(forms, where),
+            *_tests(forms, where),
         ]
     # The forms show most things twice.
     return tuple(dict.fromkeys(findings))
@@ -126,6 +136,19 @@ def _additions(forms: Sequence[str], where: str) -> Iterator[Finding]:
                         why="The builder would fetch it in the host's own network.",
                         instead="Put the file into the bundle and COPY it, or fetch it with RUN.",
                     )
+
+
+def _tests(forms: Sequence[str], where: str) -> Iterator[Finding]:
+    """Tests of health that would keep the Engine busy with nothing else."""
+    for form in forms:
+        for amount, unit in _INTERVAL.findall(form):
+            if float(amount) * _UNIT_SECONDS.get(unit.lower(), 0) < SHORTEST_INTERVAL_SECONDS:
+                yield Finding(
+                    where=f"{where}: HEALTHCHECK",
+                    what=f"{amount[:40]}{unit[:40]}",
+                    why="Each test costs the Engine a process; so many would stop it.",
+                    instead=f"Test every {SHORTEST_INTERVAL_SECONDS:g} s or less often.",
+                )
 
 
 def _sources(rest: str) -> Sequence[str]:

@@ -14,7 +14,7 @@ _HUB_NAMES = {HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.dock
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _INTERNAL = (
     "localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa",
-    "localdomain", "test", "example", "invalid", "arpa",
+    "localdomain", "arpa",
 )  # fmt: skip
 # What some libraries take for an address: numbers in any base, with or without dots.
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*")

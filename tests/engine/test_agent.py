@@ -93,7 +93,7 @@ class Process:
     def workspace(self) -> list[str]:
         """What lies in the workspace, the agent's own folders apart if they are empty."""
         found = [str(p.relative_to(self.root / "ws")) for p in (self.root / "ws").rglob("*")]
-        folders = ("bundles", "library", "models", "operations", "removed")
+        folders = ("apart", "bundles", "library", "models", "operations", "removed")
         own = {".agent", *(f".agent/{folder}" for folder in folders)}
         return sorted(set(found) - own)
 

@@ -72,7 +72,8 @@ class DiskWorkspaces:
         """
 
         def work() -> None:
-            self._root.mkdir(parents=True, exist_ok=True)
+            # Containers can leave setuid programs there, which no user of the host may reach.
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
             folders = (self._operations, self._removed, self._received, self._library)
             for folder in (*folders, self._models, self._apart):
