@@ -12,6 +12,7 @@ import uvicorn
 from domain.errors import AgentError
 from entrypoints.agent import Agent
 from entrypoints.composition import open_agent
+from entrypoints.connections import ConnectionLimits, bounded_protocol
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
@@ -86,6 +87,7 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=bounded_protocol(ConnectionLimits()),
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
 
