@@ -31,6 +31,7 @@ from domain.compose_policy.values import (
     capability,
     device,
     duration,
+    file_target,
     host_folder,
     image,
     inside,
@@ -213,7 +214,7 @@ DEPLOY: Table = {
 _FILE_MOUNT = keys(
     {
         "source": Row(text(_NAME), "one of the file's own"),
-        "target": Row(text(r"(?!.*\.\.)[^\0]*"), "a place in the container"),
+        "target": Row(file_target, "a place in the container"),
         "uid": Row(text(), "owner in the container"),
         "gid": Row(text(), "group in the container"),
         "mode": Row(number(0, 0o7777), "permission bits"),

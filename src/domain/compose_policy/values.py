@@ -260,3 +260,10 @@ def host_folder(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
             why="The agent keeps its records there.",
             instead="Mount another folder.",
         )
+
+
+def file_target(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
+    """Allows names for files in the usual folder, and absolute paths as ``within_container``."""
+    name = isinstance(value, str) and "/" not in value and value not in {"", ".", ".."}
+    if value is not None and not name:
+        yield from within_container(value, where, scope)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from domain.bundles import DOTENV_NAME
+from domain.compose_burden import Edge, burdens, edges, too_many_paths
 from domain.compose_model import ComposeModel, ComposeService, compose_model
 from domain.compose_policy import PolicyRules, judge
 from domain.compose_source import look, look_at_dotenv
@@ -98,6 +99,8 @@ class Gate:
     async def _look(self, operation: OperationId, project: Project) -> None:
         """Judges the files that Compose would open, those they lead to included."""
         findings: list[Finding] = []
+        heavy: list[Finding] = []
+        needs: set[Edge] = set()
         waiting, seen, folders, count = [*project.files], set[str](), {""}, 0
         while waiting:
             name = waiting.pop(0)
@@ -112,6 +115,9 @@ class Gate:
                     hint="Write them into fewer.",
                 )
             for document in documents or ():
+                if isinstance(document, Mapping):
+                    heavy += burdens(document, file=name)
+                    needs |= set(edges(document))
                 found = look(document, file=name)
                 findings += found.findings
                 # Compose resolves paths against one of these; which one is its own affair.
@@ -121,8 +127,8 @@ class Gate:
                     await self._check_size(operation, {_joined(f, path) for f in folders})
         for folder in sorted(folders):
             findings += await self._dotenv(operation, _joined(folder, DOTENV_NAME))
-        if not self.rules.trusted:
-            _raise_if_any(findings)
+        heavy += [burden] if (burden := too_many_paths(needs)) else []
+        _raise_if_any([*(() if self.rules.trusted else findings), *heavy])
 
     async def _check_size(self, operation: OperationId, names: Collection[str]) -> None:
         for name in sorted(names):
