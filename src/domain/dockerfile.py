@@ -12,7 +12,9 @@ import msgspec
 from domain.dockerfile_text import Doubt, Instruction, directives, is_heredoc, read
 from domain.dockerfile_words import declared, expanded, looked_up_in
 
-_FRONT_END = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:[:@].+)?")
+_FRONT_END = re.compile(
+    r"(?:docker\.io/)?docker/dockerfile(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@sha256:[0-9a-f]{64})?"
+)
 _STAGE = re.compile(r"[a-z][a-z0-9_.-]*")
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _REFERENCE = re.compile(r"[A-Za-z0-9._/:@\[\]-]+")
