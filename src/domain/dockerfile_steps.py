@@ -28,7 +28,7 @@ HARMLESS_ARGUMENTS = frozenset(
 )
 """Arguments of the builder's own that change nothing outside of the build."""
 
-_ARGUMENT = re.compile(r"(?:^|\s)[\"']*([A-Za-z0-9_]+)(?:=[\"']*([^\s\"']*))?")
+_ARGUMENT = re.compile(r"(?:^|\s)[\"']*([A-Za-z0-9_]+)[\"']*(?:=[\"']*([^\s\"']*))?")
 _EPOCH = re.compile(r"[0-9]{0,15}")
 _MOUNT_KEYS = {
     "type", "from", "source", "src", "target", "dst", "destination", "readonly", "ro", "readwrite",

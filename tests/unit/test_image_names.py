@@ -144,13 +144,10 @@ def test_the_operator_allows_registries_with_their_port() -> None:
     assert rules.why_not("10.0.0.5:5000/a")
 
 
-@given(
-    st.lists(
-        st.sampled_from(["0", "1", "10", "127", "0x7f", "0X7F", "0177", "169", "254", "4294967295"]),
-        min_size=1,
-        max_size=5,
-    )
-)
+NUMBERS = ["0", "1", "10", "127", "0x7f", "0X7F", "0177", "169", "254", "4294967295"]
+
+
+@given(st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=5))
 def test_no_spelling_of_an_address_is_a_public_name(parts: list[str]) -> None:
     assert not public_host(".".join(parts).lower())
 
