@@ -17,10 +17,10 @@ HONEST = {
         EXPOSE 8080/tcp
         ENTRYPOINT ["/server"]
         """,
-    "stages by number and by upper case": """\
+    "stages by number and in upper case": """\
         FROM node:20 AS Assets
         RUN npm ci && npm run build
-        FROM Assets AS tested
+        FROM assets AS tested
         RUN npm test
         FROM nginx:1.27-alpine
         COPY --from=Assets /app/dist /usr/share/nginx/html
