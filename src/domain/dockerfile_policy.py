@@ -18,8 +18,8 @@ from domain.dockerfile_words import Lookup, declared, expanded, is_platform
 from domain.findings import Finding
 from domain.image_names import RegistryRules, is_identifier, is_ours
 
-MOST_CHARACTERS = 1024 * 1024
-"""Of one Dockerfile."""
+MOST_CHARACTERS = 128 * 1024
+"""Of one Dockerfile; it is judged while others wait."""
 
 MOST_FINDINGS = 50
 """How many are told of one Dockerfile."""
@@ -60,7 +60,7 @@ def judge_dockerfile(
         rules: how far this host goes.
     """
     if len(text) > MOST_CHARACTERS:
-        return (_finding(where, Refusal(f"{len(text)} characters", "It is too long.", "")),)
+        return (_finding(where, _too_long(text)),)
     reading = read(text)
     found = [*_images(reading.instructions, arguments, rules)]
     findings: list[Finding] = []
@@ -69,7 +69,7 @@ def judge_dockerfile(
             at = f"{where}.args.{name}"
             findings += [_finding(at, refusal) for refusal in refused_argument(name, value)]
         found += _front_ends(text)
-        found += [_Place(doubt.line, _doubted(text, doubt)) for doubt in reading.doubts]
+        found += _doubts(text, reading.doubts)
         for step in reading.instructions:
             refusals = refused_in(step, unchecked=rules.unchecked_additions)
             found += [_Place(step.line, refusal) for refusal in refusals]
@@ -77,6 +77,14 @@ def judge_dockerfile(
         at = f"{where}: line {place.line}" if place.line else where
         findings.append(_finding(at, place.refusal))
     return tuple(dict.fromkeys(findings))[:MOST_FINDINGS]
+
+
+def _too_long(text: str) -> Refusal:
+    return Refusal(
+        f"{len(text)} characters",
+        f"A Dockerfile may have {MOST_CHARACTERS}.",
+        "Put texts into files of their own and COPY them.",
+    )
 
 
 def _finding(where: str, refusal: Refusal) -> Finding:
@@ -89,11 +97,17 @@ def _shown(what: str) -> str:
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in what[:120])
 
 
-def _doubted(text: str, doubt: Doubt) -> Refusal:
-    line = text.split("\n")[doubt.line - 1].strip() if doubt.line else "the Dockerfile"
-    return Refusal(
-        line, doubt.why, "Write it in another way: what cannot be told for sure is refused."
-    )
+def _doubts(text: str, doubts: Sequence[Doubt]) -> Iterator[_Place]:
+    lines = ["the Dockerfile", *text.split("\n")]
+    for doubt in doubts[:MOST_FINDINGS]:
+        yield _Place(
+            doubt.line,
+            Refusal(
+                lines[doubt.line].strip(),
+                doubt.why,
+                "Write it in another way: what cannot be told for sure is refused.",
+            ),
+        )
 
 
 def _front_ends(text: str) -> Iterator[_Place]:

@@ -1,6 +1,7 @@
 """Puts the values of arguments into the words of Dockerfiles, as the builder does."""
 
 import re
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 
 from domain.dockerfile_text import Doubt
@@ -9,7 +10,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHER_NAME = re.compile(r"[\w@*#?$!-]")
 _VALUE = re.compile(r"(?:[^\s\"'\\`]|\"[^\"\\`]*\"|'[^'\\`]*')+")
 _PLATFORM = re.compile(r"(TARGET|BUILD)(PLATFORM|OS|OSVERSION|ARCH|VARIANT|STAGE)")
-_LONGEST = 4096
+_LONGEST = 512
 _DEEPEST = 16
 
 Lookup = Callable[[str, bool], str | None]
@@ -33,7 +34,7 @@ def expanded(text: str, value: Lookup, escape: str) -> str:
 
 
 def declared(
-    rest: str, arguments: Mapping[str, str], known: Mapping[str, str | None], escape: str
+    rest: str, arguments: Mapping[str, str], known: dict[str, str | None], escape: str
 ) -> dict[str, str | None]:
     """Arguments for all stages that an ``ARG`` declares, with their values.
 
@@ -59,7 +60,7 @@ def declared(
         if name in arguments:
             found[name] = arguments[name]
         elif given:
-            found[name] = _default(default, {**known, **found}, escape)
+            found[name] = _default(default, ChainMap(found, known), escape)
         elif name in known or name in found:
             # Whether the earlier default stays depends on the release.
             found[name] = None

@@ -71,7 +71,7 @@ TRICKY = [
     "FROM busybox\nRUN --mount='type=bind,\"from=container-host-agent/probe\",target=/x' id",
     "FROM busybox\nRUN --mount=TYPE=bind,FROM=container-host-agent/probe,target=/x id",
     'FROM busybox\nADD ["http://127.0.0.1:1/x", "/"]',
-    "FROM busybox\nADD ht\"tp://127.0.0.1:1\"/x /",
+    'FROM busybox\nADD ht"tp://127.0.0.1:1"/x /',
     "FROM busybox\nENV X=http://127.0.0.1:1\nADD $X/x /",
     "FROM busybox\nARG X=ttp\nADD h${X}://127.0.0.1:1/x /",
     "FROM busybox\nADD http://0x7f.1:1/x http://localhost:1/y /z/",

@@ -1,13 +1,19 @@
 """What a host does not allow in Dockerfiles, and that honest ones pass."""
 
 import re
+from collections.abc import Mapping
 from textwrap import dedent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.dockerfile_policy import MOST_FINDINGS, DockerfileRules, judge_dockerfile
+from domain.dockerfile_policy import (
+    MOST_CHARACTERS,
+    MOST_FINDINGS,
+    DockerfileRules,
+    judge_dockerfile,
+)
 from domain.findings import Finding
 from domain.image_names import RegistryRules
 from tests.support.dockerfiles import FORBIDDEN_STEPS, HONEST
@@ -16,8 +22,10 @@ LAB = DockerfileRules()
 OURS = "container-host-agent/own:1"
 
 
-def judged(text: str, rules: DockerfileRules = LAB, **arguments: str) -> tuple[Finding, ...]:
-    return judge_dockerfile(text, arguments, where="Dockerfile", rules=rules)
+def judged(
+    text: str, arguments: Mapping[str, str] | None = None, *, rules: DockerfileRules = LAB
+) -> tuple[Finding, ...]:
+    return judge_dockerfile(text, arguments or {}, where="Dockerfile", rules=rules)
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -71,7 +79,7 @@ def test_no_other_program_reads_the_text(head: str) -> None:
     ["BUILDKIT_SYNTAX", "buildkit_syntax", "BUILDKIT_CACHE_MOUNT_NS", "BUILDKIT_NEW_THING"],
 )
 def test_arguments_do_not_steer_the_builder(name: str) -> None:
-    (found,) = judged("FROM busybox", **{name: "x"})
+    (found,) = judged("FROM busybox", {name: "x"})
 
     assert (found.where, found.what) == (f"Dockerfile.args.{name}", f"{name}=x")
 
@@ -79,8 +87,8 @@ def test_arguments_do_not_steer_the_builder(name: str) -> None:
 def test_harmless_arguments_pass() -> None:
     given = {"BUILDKIT_INLINE_CACHE": "1", "SOURCE_DATE_EPOCH": "1700000000", "X": "--network=host"}
 
-    assert judged("FROM busybox", **given) == ()
-    assert judged("FROM busybox", SOURCE_DATE_EPOCH="context")
+    assert judged("FROM busybox", given) == ()
+    assert judged("FROM busybox", {"SOURCE_DATE_EPOCH": "context"})
 
 
 @pytest.mark.parametrize(
@@ -102,10 +110,10 @@ def test_images_of_the_agent_are_found_through_arguments(text: str) -> None:
 
 
 def test_arguments_of_the_build_go_before_defaults() -> None:
-    assert judged("ARG X=alpine\nFROM $X", X=OURS)
-    assert judged("FROM $TARGETARCH", TARGETARCH=OURS)
-    assert judged(f"ARG X={OURS}\nFROM $X", X="alpine") == ()
-    assert judged("FROM ${X:-alpine}", X=OURS) == ()
+    assert judged("ARG X=alpine\nFROM $X", {"X": OURS})
+    assert judged("FROM $TARGETARCH", {"TARGETARCH": OURS})
+    assert judged(f"ARG X={OURS}\nFROM $X", {"X": "alpine"}) == ()
+    assert judged("FROM ${X:-alpine}", {"X": OURS}) == ()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +149,7 @@ def test_everything_is_told_at_once_in_the_order_of_lines() -> None:
         f"COPY --from={OURS} a b\n"
     )
 
-    found = judged(text, BUILDKIT_SYNTAX="x")
+    found = judged(text, {"BUILDKIT_SYNTAX": "x"})
 
     assert [one.where.removeprefix("Dockerfile") for one in found] == [
         ".args.BUILDKIT_SYNTAX",
@@ -157,11 +165,37 @@ def test_everything_is_told_at_once_in_the_order_of_lines() -> None:
 
 
 def test_findings_are_few_and_short_however_much_is_wrong() -> None:
-    found = judged("FROM busybox\n" + f"RUN --network={'x' * 500} y\n" * 500 + "\x07MAGIC")
+    found = judged("FROM busybox\n" + f"RUN --network={'x' * 500} y\n" * 200 + "\x07MAGIC")
 
     assert len(found) == MOST_FINDINGS
     assert all(len(one.sentence) < 500 for one in found)
     assert judged("FROM busybox\n" + "#" * 2_000_000)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n" * 130_000,
+        "#x=a" + " " * 130_000 + "b",
+        "".join(f"ARG X{i}=$X{i - 1}a\n" for i in range(6_000)),
+        "FROM a\n" + "RUN x \\\n" * 13_000,
+        "FROM a\n" + "MAGIC\n" * 13_000,
+        "FROM a\nRUN <<" + "\"'\\" * 40_000,
+        "FROM a\nRUN --mount=" + "," * 130_000,
+        "FROM a\nRUN --mount=" + "'x'" * 40_000,
+        "FROM a\nHEALTHCHECK --interval=" + "1" * 130_000 + " CMD x",
+        "FROM a\nADD http://" + "a.git" * 25_000 + " /",
+        "FROM a\nARG " + "'\" " * 40_000,
+        "FROM " + "a-" * 60_000,
+        "FROM " + "${a:-" * 25_000,
+        "FROM a AS b\n" * 10_000,
+    ],
+    ids=range(14),
+)
+def test_no_text_takes_long(text: str) -> None:
+    assert len(text) < MOST_CHARACTERS
+    judged(text)
 
 
 def test_a_control_character_is_not_passed_on() -> None:
@@ -174,20 +208,20 @@ def test_the_operators_own_dockerfiles_may_do_all_but_take_the_agents_images() -
     trusted = DockerfileRules(trusted=True)
 
     for step in FORBIDDEN_STEPS:
-        found = judged(f"FROM busybox\n{step}\n", trusted)
+        found = judged(f"FROM busybox\n{step}\n", rules=trusted)
         assert all("built by the agent" in one.why for one in found)
-    assert judged("# syntax=evil\nFROM 10.0.0.1/x", trusted, BUILDKIT_SYNTAX="x") == ()
-    assert judged(f"FROM {OURS}\nMAGIC", trusted)
+    assert judged("# syntax=evil\nFROM 10.0.0.1/x", {"BUILDKIT_SYNTAX": "x"}, rules=trusted) == ()
+    assert judged(f"FROM {OURS}\nMAGIC", rules=trusted)
 
 
 def test_the_operator_allows_registries_and_additions() -> None:
     registries = RegistryRules(allowed=frozenset({"registry:5000"}))
     rules = DockerfileRules(registries=registries, unchecked_additions=True)
 
-    assert judged("FROM registry:5000/x\nADD https://example.com/$V/x.tgz /opt/", rules) == ()
-    assert judged("FROM registry:5001/x", rules)
-    assert judged("FROM busybox\nADD https://10.0.0.1/x /opt/", rules)
-    assert judged("FROM busybox\nADD https://example.com/x.git /opt/", rules)
+    assert judged("FROM registry:5000/x\nADD https://example.com/$V/x.tgz /opt/", rules=rules) == ()
+    assert judged("FROM registry:5001/x", rules=rules)
+    assert judged("FROM busybox\nADD https://10.0.0.1/x /opt/", rules=rules)
+    assert judged("FROM busybox\nADD https://example.com/x.git /opt/", rules=rules)
 
 
 FOUND_EVERYWHERE = [
@@ -252,7 +286,7 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, max_size=40).map(" ".join), st.text(max_size=60))
 def test_any_text_is_judged(text: str, noise: str) -> None:
     for one in (text, noise, f"FROM a\n{text}\n{noise}"):
-        judged(one, X="x")
+        judged(one, {"X": "x"})
 
 
 @given(st.lists(WORDS, max_size=20).map(" ".join))
