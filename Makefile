@@ -7,7 +7,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run check lint format types layers lock clean
+.PHONY: help demo test fuzz run check lint format types layers lock audit clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -26,6 +26,9 @@ run: $(STAMP) ## The agent alone in the foreground on port 8003, with a developm
 
 test: $(STAMP) ## Every test; those that need a Docker Engine too where one answers
 	$(BIN)/python -m tests
+
+fuzz: $(STAMP) ## Made-up requests to every call of the API, driven by its own document
+	$(BIN)/python -m tests.fuzz
 
 check: lint types layers ## Lint, types and layers
 
@@ -47,6 +50,9 @@ lock: ## Pin every dependency with its hashes (needs uv)
 	$(LOCK) pyproject.toml -o requirements.txt
 	$(LOCK) --group build -c requirements.txt -o requirements-build.txt
 	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+audit: ## Known faults of the pinned dependencies (needs pip-audit, and its data from the internet)
+	pip-audit --requirement requirements.txt --require-hashes --disable-pip
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .agent .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ from domain.ports.store import Environments
 from domain.ports.streams import ContainerLogs, EngineEvents
 from domain.ports.workspaces import Bundles
 from domain.usecases.addresses import Addresses
+from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
@@ -62,6 +63,7 @@ class Agent:
     chronicle: Chronicle
     builds: Builds
     addresses: Addresses
+    audit: AuditTrail
     space: Space
     housekeeping: Housekeeping
     protection: Protection

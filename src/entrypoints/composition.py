@@ -65,6 +65,7 @@ from domain.ports.streams import ContainerLogs, EngineEvents
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
+from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
@@ -270,6 +271,7 @@ class _Changes:
     """The use cases that change environments."""
 
     policy: PolicyRules
+    audit: AuditTrail
     operations: Operations
     builds: Builds
     space: Space
@@ -302,9 +304,11 @@ def _changes(
         log=log,
         at_once=settings.max_builds,
     )
+    audit = AuditTrail(store.audit, clock, log, keep_seconds=settings.audit_ttl)
     housekeeping = Housekeeping(
         store=store,
         engine=runtime.engine,
+        audit=audit,
         builds=builds,
         clock=clock,
         log=log,
@@ -406,6 +410,7 @@ def _changes(
     )
     return _Changes(
         policy=gate.rules,
+        audit=audit,
         operations=operations,
         builds=builds,
         space=space,
@@ -533,6 +538,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         chronicle=chronicle,
         builds=changes.builds,
         addresses=changes.addresses,
+        audit=changes.audit,
         space=changes.space,
         housekeeping=changes.housekeeping,
         protection=changes.protection,

@@ -127,6 +127,11 @@ class _AgentCollector(Collector):
         for (kind, state), count in sorted(self._agent.operations.ended.items()):
             ended.add_metric([kind.value, state.value], count)
         yield ended
+        yield _counter(
+            "host_agent_audit_left_out",
+            "Audited requests that are in the log only.",
+            self._agent.audit.left_out,
+        )
         yield _gauge(
             "host_agent_firewall_active",
             "Whether environments are kept from the host's own services.",

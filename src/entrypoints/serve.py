@@ -9,8 +9,10 @@ import anyio
 import anyio.abc
 import uvicorn
 
+from domain.errors import AgentError
 from entrypoints.agent import Agent
 from entrypoints.composition import open_agent
+from entrypoints.connections import ConnectionLimits, bounded_protocol
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
@@ -59,7 +61,16 @@ async def serve(settings: Settings) -> None:
             group.start_soon(run_workers, agent)
             await server.serve(sockets=[listener])
             group.cancel_scope.cancel()
+        await _flush_audit(agent)
         agent.log.info("agent ends")
+
+
+async def _flush_audit(agent: Agent) -> None:
+    try:
+        with anyio.move_on_after(_LAST_ANSWERS_SECONDS):
+            await agent.audit.flush()
+    except AgentError as fault:
+        agent.log.warning("last audit entries are in the log only", reason=fault.detail)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -76,6 +87,7 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=bounded_protocol(ConnectionLimits()),
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
 

@@ -76,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bundle_ttl: float
     image_ttl: float
     operation_ttl: float
+    audit_ttl: float
     deploy_timeout: float
     build_timeout: float
     stop_grace: int
@@ -483,6 +484,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("IMAGE_TTL", "7d", _duration, "How long an unused image is kept."),
     Setting(
         "OPERATION_TTL", "7d", _duration, "How long records of operations and timelines are kept."
+    ),
+    Setting(
+        "AUDIT_TTL",
+        "90d",
+        _duration,
+        "How long it is kept who asked for which change; 0 for the log only.",
     ),
     Setting(
         "DEPLOY_TIMEOUT",

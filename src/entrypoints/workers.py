@@ -24,6 +24,9 @@ LIFETIME_SECONDS = 2.0
 CLEANING_SECONDS = 30.0
 """Pause between two looks at what nobody uses any more."""
 
+AUDIT_SECONDS = 1.0
+"""Pause between two times that audit entries are written."""
+
 _EVENTS_PAUSE_SECONDS = 3.0
 
 _A_MOMENT = timedelta(microseconds=1)
@@ -45,6 +48,7 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(_watch_containers, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
         group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
+        group.start_soon(_every, agent, AUDIT_SECONDS, agent.audit.flush)
         group.start_soon(agent.protection.run)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -15,6 +16,7 @@ from msgspec import structs
 from adapters.memory.log import MemoryLog
 from adapters.memory.store import MemoryStore
 from adapters.sqlite.store import SqliteStore
+from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.environments import Environment, EnvironmentState, Hold, ServiceRecord
 from domain.errors import StoreUnavailable
@@ -485,3 +487,66 @@ class TestSqlite:
                     await store.check()
 
             await store.check()
+
+
+def audit(target: str, *, status: int = 200, subject: str = "host", minutes: int = 0) -> AuditEntry:
+    return AuditEntry(
+        at=NOON + minutes * MINUTE,
+        subject=subject,
+        key_id="k",
+        address="10.0.0.1",
+        method="POST",
+        route="/x/{name}",
+        path=f"/x/{target}",
+        target=target,
+        operation="op-1",
+        status=status,
+    )
+
+
+async def targets(store: Store, limit: int = 100, **filters: Any) -> list[str]:
+    """What the newest audit entries are about."""
+    return [found.target for found in await store.audit.latest(limit, **filters)]
+
+
+async def test_audit_entries_come_newest_first_and_numbered(store: Store) -> None:
+    await store.audit.append([audit("a"), audit("b")])
+    await store.audit.append([audit("c")])
+
+    found = await store.audit.latest(2)
+
+    assert [structs.replace(e, number=0) for e in found] == [audit("c"), audit("b")]
+    assert found[0].number > found[1].number > 0
+    assert await targets(store, before=found[1].number) == ["a"]
+
+
+async def test_audit_entries_are_found_by_subject_target_and_outcome(store: Store) -> None:
+    await store.audit.append(
+        [audit("a"), audit("a", status=422), audit("b", status=500, subject=""), audit("c")]
+    )
+
+    assert await targets(store, target="a") == ["a", "a"]
+    assert await targets(store, subject="") == ["b"]
+    assert await targets(store, outcome=Outcome.REFUSED) == ["a"]
+    assert await targets(store, outcome=Outcome.FAILED) == ["b"]
+    assert await targets(store, outcome=Outcome.OK, target="a") == ["a"]
+
+
+async def test_pruning_audit_entries_takes_what_is_old_and_what_is_too_much(store: Store) -> None:
+    await store.audit.append([audit(f"e{number}", minutes=number) for number in range(5)])
+
+    await store.audit.prune(before=NOON + MINUTE, keep=3)
+    assert await targets(store) == ["e4", "e3", "e2"]
+
+    await store.audit.prune(before=NOON, keep=0)
+    assert await targets(store) == []
+
+
+async def test_audit_numbers_are_not_given_twice(store: Store) -> None:
+    await store.audit.append([audit("a")])
+    (first,) = await store.audit.latest(1)
+    await store.audit.prune(before=NOON, keep=0)
+
+    await store.audit.append([audit("b")])
+
+    assert (await store.audit.latest(1))[0].number > first.number

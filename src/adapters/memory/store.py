@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 import anyio.lowlevel
+import msgspec
 
+from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.environments import Environment
 from domain.errors import StoreUnavailable
@@ -28,6 +30,7 @@ class MemoryStore:
         self._images = MemoryImages(self, lambda record: record.tag)
         self._operations = MemoryOperations(self)
         self._timeline = MemoryTimeline(self)
+        self._audit = MemoryAudit(self)
 
     @property
     def environments(self) -> "MemoryEnvironments":
@@ -53,6 +56,11 @@ class MemoryStore:
     def timeline(self) -> "MemoryTimeline":
         """What happened to environments."""
         return self._timeline
+
+    @property
+    def audit(self) -> "MemoryAudit":
+        """Who asked for what."""
+        return self._audit
 
     async def check(self) -> None:
         """Returns if no fault is set."""
@@ -197,3 +205,46 @@ class MemoryTimeline:
             own = [e for e in self._entries if e.environment == name]
             kept = {id(e) for e in own[max(0, len(own) - keep) :]}
             self._entries = [e for e in self._entries if e.environment != name or id(e) in kept]
+
+
+class MemoryAudit:
+    """Who asked for what."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._entries: list[AuditEntry] = []
+        self._number = 0
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Adds entries, which are numbered by this."""
+        await self._store.check()
+        for entry in entries:
+            self._number += 1
+            self._entries.append(msgspec.structs.replace(entry, number=self._number))
+
+    async def latest(
+        self,
+        limit: int,
+        *,
+        before: int | None = None,
+        subject: str | None = None,
+        target: str | None = None,
+        outcome: Outcome | None = None,
+    ) -> Sequence[AuditEntry]:
+        """The newest entries, newest first."""
+        await self._store.check()
+        found = [
+            entry
+            for entry in reversed(self._entries)
+            if (before is None or entry.number < before)
+            and subject in {None, entry.subject}
+            and target in {None, entry.target}
+            and outcome in {None, entry.outcome}
+        ]
+        return found[:limit]
+
+    async def prune(self, *, before: datetime, keep: int) -> None:
+        """Takes away old entries, and all but the newest."""
+        await self._store.check()
+        fresh = [entry for entry in self._entries if entry.at >= before]
+        self._entries = fresh[max(0, len(fresh) - keep) :]

@@ -135,7 +135,7 @@ class SqliteOperations:
         row = (
             operation.id,
             operation.state.ended,
-            _sortable(operation.requested_at),
+            sortable(operation.requested_at),
             msgspec.json.encode(operation),
             operation.subject,
             operation.asked.idempotency_key,
@@ -172,7 +172,7 @@ class SqliteOperations:
 
     async def prune(self, keep: int, *, before: datetime | None = None) -> None:
         """Takes away records of operations that have ended."""
-        row = (_sortable(before) if before is not None else "", keep)
+        row = (sortable(before) if before is not None else "", keep)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(_PRUNE, row).rowcount:
@@ -203,7 +203,7 @@ class SqliteTimeline:
     async def append(self, entry: TimelineEntry) -> None:
         """Adds an entry."""
         statement = "INSERT INTO timeline (environment, at, document) VALUES (?, ?, ?)"
-        row = (entry.environment, _sortable(entry.at), msgspec.json.encode(entry))
+        row = (entry.environment, sortable(entry.at), msgspec.json.encode(entry))
         await self._store.run(lambda c: c.execute(statement, row))
 
     async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
@@ -219,13 +219,13 @@ class SqliteTimeline:
         """Takes away old entries, and all but the newest of each name."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM timeline WHERE at < ?", (_sortable(before),))
+            connection.execute("DELETE FROM timeline WHERE at < ?", (sortable(before),))
             connection.execute(_TOO_MANY, (keep,))
 
         await self._store.run(work)
 
 
-def _sortable(moment: datetime) -> str:
+def sortable(moment: datetime) -> str:
     """A moment as text that sorts by time, for which all must be written alike."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
+from adapters.sqlite.audit import SqliteAudit
 from adapters.sqlite.records import (
     DOCUMENTS,
     SqliteBundles,
@@ -53,6 +54,7 @@ class SqliteStore:
         self._images = SqliteImages(self)
         self._operations = SqliteOperations(self)
         self._timeline = SqliteTimeline(self)
+        self._audit = SqliteAudit(self)
 
     @property
     def environments(self) -> SqliteEnvironments:
@@ -73,6 +75,11 @@ class SqliteStore:
     def timeline(self) -> SqliteTimeline:
         """What happened to environments."""
         return self._timeline
+
+    @property
+    def audit(self) -> SqliteAudit:
+        """Who asked for what."""
+        return self._audit
 
     @property
     def operations(self) -> SqliteOperations:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.environments import Environment
 from domain.images import ImageRecord
@@ -144,6 +145,38 @@ class Timeline(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """Who asked for what."""
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Adds entries, which are numbered by this."""
+        ...
+
+    async def latest(
+        self,
+        limit: int,
+        *,
+        before: int | None = None,
+        subject: str | None = None,
+        target: str | None = None,
+        outcome: Outcome | None = None,
+    ) -> Sequence[AuditEntry]:
+        """The ``limit`` newest entries that all the filters let through, newest first.
+
+        Args:
+            limit: how many.
+            before: only those with a lower number.
+            subject: only of this one.
+            target: only about this one.
+            outcome: only with this one.
+        """
+        ...
+
+    async def prune(self, *, before: datetime, keep: int) -> None:
+        """Takes away entries from before a moment, and all but the ``keep`` newest."""
+        ...
+
+
 class Store(Protocol):
     """All records, and whether they can be had."""
 
@@ -170,6 +203,11 @@ class Store(Protocol):
     @property
     def timeline(self) -> Timeline:
         """What happened to environments."""
+        ...
+
+    @property
+    def audit(self) -> Audit:
+        """Who asked for what."""
         ...
 
     async def check(self) -> None:

@@ -8,6 +8,7 @@ from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import Engine
 from domain.ports.store import Store
+from domain.usecases.audit import AuditTrail
 from domain.usecases.builds import Builds
 from domain.usecases.library import Library
 from domain.usecases.space import Space
@@ -35,6 +36,7 @@ class Housekeeping:
         *,
         store: Store,
         engine: Engine,
+        audit: AuditTrail,
         builds: Builds,
         clock: Clock,
         log: Log,
@@ -42,6 +44,7 @@ class Housekeeping:
     ) -> None:
         self._store = store
         self._engine = engine
+        self._audit = audit
         self._builds = builds
         self._clock = clock
         self._log = log
@@ -53,6 +56,7 @@ class Housekeeping:
         old = self._clock.now() - timedelta(seconds=self._rules.operation_seconds)
         await self._store.operations.prune(KEEP_OPERATIONS, before=old)
         await self._store.timeline.prune(before=old, keep=KEEP_ENTRIES)
+        await self._audit.prune()
         for record in await self._store.environments.list():
             if not record.deployed and record.updated_at < old:
                 await self._store.environments.remove(record.name)

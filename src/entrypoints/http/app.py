@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import AgentError
 from entrypoints.agent import Agent, Exposition
-from entrypoints.http import bundles, contract, environments, operations, system
+from entrypoints.http import audit, bundles, contract, environments, operations, system
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import agent_problem, http_problem, unexpected_problem
 
@@ -32,6 +32,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             environments.router,
             operations.router,
             bundles.router,
+            audit.router,
             system.router,
         ],
         guards=[require_key],
@@ -92,8 +93,9 @@ class _Observed:
         # Routes, not paths, so that nobody can grow the metrics by asking for made-up ones.
         route = scope.get("path_template") or "unmatched"
         self._exposition.request(method, route, status, seconds)
-        write = self._agent.log.info if method != "GET" else self._agent.log.debug
-        write(
+        if audit.audited(method, status):
+            self._agent.audit.note(audit.entry_of(self._agent, scope, route, status))
+        self._agent.log.debug(
             "request",
             method=method,
             path=scope["path"][:200],

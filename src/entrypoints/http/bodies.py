@@ -14,6 +14,9 @@ T = TypeVar("T")
 PAUSE_SECONDS = 60.0
 """How long a body may pause before it is given up."""
 
+LEAST_BYTES_PER_SECOND = 256
+"""How slowly a body may come on average, once ``PAUSE_SECONDS`` are over."""
+
 MAX_JSON_BYTES = 4 * 1024 * 1024
 
 
@@ -22,12 +25,12 @@ async def chunks(request: Request[Any, Any, Any], *, max_bytes: int) -> AsyncIte
 
     Raises:
         RequestTooLarge: it is longer than ``max_bytes``.
-        RequestTooSlow: it pauses for too long.
+        RequestTooSlow: it pauses for too long, or only drips.
     """
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
-    size = 0
+    size, began = 0, anyio.current_time()
     stream = aiter(request.stream())
     while True:
         try:
@@ -40,6 +43,10 @@ async def chunks(request: Request[Any, Any, Any], *, max_bytes: int) -> AsyncIte
         size += len(piece)
         if size > max_bytes:
             raise _too_large(max_bytes)
+        if size < (anyio.current_time() - began - PAUSE_SECONDS) * LEAST_BYTES_PER_SECOND:
+            raise RequestTooSlow(
+                f"The request came at less than {LEAST_BYTES_PER_SECOND} bytes a second."
+            )
         yield piece
 
 

@@ -132,7 +132,7 @@ async def list_bundles(request: AnyRequest) -> BundleList:
     return BundleList(bundles=tuple(await _agent(request).library.list()))
 
 
-@get("/{digest:str}", responses=problems(401, 404, 500, 503, 507))
+@get("/{digest:str}", responses=problems(401, 404, 422, 500, 503, 507))
 async def get_bundle(
     request: AnyRequest,
     digest: FromPath[str],

@@ -15,6 +15,7 @@ from domain.names import OperationId
 from domain.operations import Asked, Operation, OperationKind, OperationState, Step
 from domain.usecases.operations import Ticket
 from entrypoints.agent import Agent
+from entrypoints.http.audit import tell
 from entrypoints.http.problems import agent_problem, recorded_problem
 from entrypoints.http.request_headers import idempotency_key, prefer_wait
 
@@ -117,6 +118,8 @@ async def answered(
     """
     agent: Agent = request.app.state.agent
     headers = {"location": f"/api/v1/operations/{operation}"}
+    record = await agent.operations.get(operation)
+    tell(request, target=record.subject, operation=operation)
     wait = prefer_wait(request.headers.getall("prefer", []))
     if wait is not None:
         headers["preference-applied"] = f"wait={wait:g}"

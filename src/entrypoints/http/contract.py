@@ -15,6 +15,7 @@ from domain.names import EnvironmentName, environment_name
 from domain.usecases.deploy import DeployRequest
 from domain.usecases.operations import Ticket
 from entrypoints.agent import Agent
+from entrypoints.http.audit import tell
 from entrypoints.http.launch_body import read_launch
 from entrypoints.http.responses import problems
 
@@ -100,9 +101,11 @@ async def launch(request: AnyRequest) -> Change:
     """
     agent = _agent(request)
     wanted = await read_launch(request, agent.bundles, agent.settings.max_body_bytes)
+    tell(request, target=wanted.name)
     ticket = await agent.deploy.launch(
         DeployRequest(name=wanted.name, bundle=wanted.bundle, vpn_profile=wanted.vpn_profile)
     )
+    tell(request, target=wanted.name, operation=ticket.operation.id)
     if not await ticket.finished(LAUNCH_SECONDS):
         raise StepTimedOut(
             "launch", f"operation {ticket.operation.id} goes on; see GET /agent/containers."
@@ -122,6 +125,7 @@ async def restart(request: AnyRequest, name: FromPath[str]) -> Response[Change |
     """Builds the images of an environment anew and recreates its containers."""
     environment = environment_name(name)
     ticket = await _agent(request).lifecycle.rebuild(environment)
+    tell(request, target=environment, operation=ticket.operation.id)
     return await _answer(ticket, environment, done="restarted", going="restarting")
 
 
@@ -140,6 +144,7 @@ async def remove(request: AnyRequest, name: FromPath[str]) -> Response[Change | 
     """
     environment = environment_name(name)
     ticket = await _agent(request).lifecycle.delete(environment)
+    tell(request, target=environment, operation=ticket.operation.id)
     return await _answer(ticket, environment, done="removed", going="removing")
 
 

@@ -53,7 +53,12 @@ async def get_operation(request: AnyRequest, operation: FromPath[str]) -> Operat
     operation_class=EventsOperation,
     media_type=sse.MEDIA_TYPE,
     responses={
-        200: ResponseSpec(str, description="Server-Sent Events.", media_type=sse.MEDIA_TYPE),
+        200: ResponseSpec(
+            sse.ServerSentEvent,
+            description="Server-Sent Events.",
+            media_type=sse.MEDIA_TYPE,
+            generate_examples=False,
+        ),
         **problems(401, 404, 503),
     },
 )

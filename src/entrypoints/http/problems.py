@@ -12,6 +12,8 @@ from domain import errors
 from domain.findings import Finding
 from entrypoints.agent import Agent
 
+_OWN = "urn:container-host-agent:"
+
 MEDIA_TYPE = "application/problem+json"
 
 STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
@@ -74,7 +76,7 @@ def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> 
         request,
         STATUSES[type(fault)],
         fault.detail,
-        kind=f"urn:container-host-agent:{fault.code}",
+        kind=f"{_OWN}{fault.code}",
         errors=fault.findings if isinstance(fault, errors.PolicyRefused) else (),
         headers=headers,
     )
@@ -88,9 +90,7 @@ def recorded_problem(
         (status for kind, status in STATUSES.items() if kind.code == code),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    return _response(
-        request, status, detail, kind=f"urn:container-host-agent:{code}", errors=findings
-    )
+    return _response(request, status, detail, kind=f"{_OWN}{code}", errors=findings)
 
 
 def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Response[Problem]:
@@ -142,6 +142,7 @@ def _response(
     errors: tuple[str | Finding, ...] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response[Problem]:
+    request.scope["state"]["problem"] = kind.removeprefix(_OWN).replace("about:blank", "")
     problem = Problem(
         type=kind,
         title=status.phrase,

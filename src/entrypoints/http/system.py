@@ -181,11 +181,17 @@ async def resources(request: AnyRequest) -> SystemResources:
     )
 
 
-@get("/metrics", opt=MONITORING, sync_to_thread=True, responses=problems(401))
-def metrics(request: AnyRequest) -> Response[bytes]:
+@get(
+    "/metrics",
+    opt=MONITORING,
+    sync_to_thread=True,
+    media_type=_PROMETHEUS_TEXT,
+    responses=problems(401),
+)
+def metrics(request: AnyRequest) -> Response[str]:
     """The agent and its host in Prometheus' text format."""
     exposition: Exposition = request.app.state.exposition
-    return Response(exposition.render(), headers={"content-type": _PROMETHEUS_TEXT})
+    return Response(exposition.render().decode(), media_type=_PROMETHEUS_TEXT)
 
 
 @get("/openapi.json", opt=MONITORING, include_in_schema=False)

@@ -1,0 +1,102 @@
+"""Bounds on connections: how many, how slowly they may ask, how slowly they may take an answer.
+
+uvicorn waits for the headers of a request, and for whoever does not read its answer, as long as
+they like.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """What one client, and all together, may take up."""
+
+    request_seconds: float = 15.0
+    """How long a connection may be open without a whole request's headers."""
+    answer_seconds: float = 60.0
+    """How long a client may take nothing of its answer."""
+    per_peer: int = 256
+    """Connections from one address."""
+    in_all: int = 1024
+
+
+class BoundedProtocol(H11Protocol):
+    """One connection; ``bounded_protocol`` makes the class that a server takes."""
+
+    limits: ClassVar[ConnectionLimits]
+    open_by_peer: ClassVar[Counter[str]]
+
+    _timer: asyncio.TimerHandle | None = None
+    _peer: str | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Takes a connection, or drops it where there are too many."""
+        super().connection_made(transport)
+        peer = str(self.client[0]) if self.client else ""
+        limits, count = self.limits, self.open_by_peer
+        full = count[peer] >= limits.per_peer or count.total() >= limits.in_all
+        self._peer = peer
+        count[peer] += 1
+        if full:
+            transport.abort()
+        else:
+            self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what came of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Goes on to the next request."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._arm(self.limits.answer_seconds)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._disarm()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._disarm()
+        if self._peer is not None:
+            self.open_by_peer[self._peer] -= 1
+            if not self.open_by_peer[self._peer]:
+                del self.open_by_peer[self._peer]
+            self._peer = None
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        """Gives the client a time for its request, from when nothing of it is at work."""
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._disarm()
+        elif self._timer is None:
+            self._arm(self.limits.request_seconds)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
+    """Uvicorn's protocol within limits; all connections of the class count together."""
+    shared = {"limits": limits, "open_by_peer": Counter[str]()}
+    return type("BoundedProtocol", (BoundedProtocol,), shared)

@@ -1,0 +1,1 @@
+"""Fuzzing of the whole API, driven by its own document: ``python -m tests.fuzz``."""
