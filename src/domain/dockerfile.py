@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from domain.dockerfile_text import Doubt, Instruction, directives, is_heredoc, read
+from domain.dockerfile_instructions import Doubt, Instruction
+from domain.dockerfile_text import directives, is_heredoc, read
 from domain.dockerfile_words import declared, expanded, looked_up_in
 
 _FRONT_END = re.compile(

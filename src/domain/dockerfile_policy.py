@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from domain.dockerfile import foreign_front_end, is_official, is_stage, origins, start
+from domain.dockerfile_instructions import Doubt, Instruction
 from domain.dockerfile_sources import Refusal
 from domain.dockerfile_steps import refused_argument, refused_in
-from domain.dockerfile_text import Doubt, Instruction, read
+from domain.dockerfile_text import readings
 from domain.dockerfile_words import Lookup, declared, expanded, is_platform
 from domain.findings import Finding
 from domain.image_names import RegistryRules, is_identifier, is_ours
@@ -61,22 +62,27 @@ def judge_dockerfile(
     """
     if len(text) > MOST_CHARACTERS:
         return (_finding(where, _too_long(text)),)
-    reading = read(text)
-    found = [*_images(reading.instructions, arguments, rules)]
+    ways = readings(text)
+    found = [place for way in ways for place in _images(way.instructions, arguments, rules)]
     findings: list[Finding] = []
     if not rules.trusted:
         for name, value in arguments.items():
             at = f"{where}.args.{name}"
             findings += [_finding(at, refusal) for refusal in refused_argument(name, value)]
         found += _front_ends(text)
-        found += _doubts(text, reading.doubts)
-        for step in reading.instructions:
-            refusals = refused_in(step, unchecked=rules.unchecked_additions)
-            found += [_Place(step.line, refusal) for refusal in refusals]
+        for way in ways:
+            found += _doubts(text, way.doubts)
+            found += _refused_steps(way.instructions, rules)
     for place in sorted(found, key=lambda place: place.line):
         at = f"{where}: line {place.line}" if place.line else where
         findings.append(_finding(at, place.refusal))
     return tuple(dict.fromkeys(findings))[:MOST_FINDINGS]
+
+
+def _refused_steps(steps: Sequence[Instruction], rules: DockerfileRules) -> Iterator[_Place]:
+    for step in steps:
+        for refusal in refused_in(step, unchecked=rules.unchecked_additions):
+            yield _Place(step.line, refusal)
 
 
 def _too_long(text: str) -> Refusal:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from domain.dockerfile_text import Instruction, is_heredoc
+from domain.dockerfile_instructions import Instruction
+from domain.dockerfile_text import is_heredoc
 from domain.image_names import public_host
 
 _SCHEMES = ("http://", "https://", "ssh://", "git://")

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 
 from domain.dockerfile import mount
+from domain.dockerfile_instructions import Doubt, Instruction
 from domain.dockerfile_sources import Refusal, refused_sources
-from domain.dockerfile_text import Doubt, Instruction
 from domain.errors import RequestUnreadable
 from domain.quantities import byte_size
 

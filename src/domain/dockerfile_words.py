@@ -4,7 +4,7 @@ import re
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 
-from domain.dockerfile_text import Doubt
+from domain.dockerfile_instructions import Doubt
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OTHER_NAME = re.compile(r"[\w@*#?$!-]")

@@ -161,6 +161,8 @@ HONEST = {
             wget -qO- http://169.254.169.254/ || true
         RUN ["/bin/sh", "-c", "echo --network=host"]
         """,
+    "a doubled sign at the end": "FROM alpine\nRUN echo \\\\\nRUN true\nRUN echo \\\\\n",
+    "an escape directive too late": "#!/x\n# escape=`\nFROM alpine\nRUN echo x\n",
     "an image of nothing": 'FROM scratch\nCOPY hello /\nCMD ["/hello"]\n',
     "harmless settings of the builder": (
         "ARG BUILDKIT_SBOM_SCAN_STAGE=true\nFROM alpine\nARG SOURCE_DATE_EPOCH\n"
