@@ -2,8 +2,7 @@
 
 BuildKit runs steps in containers with a network apart, and grants them no rights that a client does
 not ask for. What it fetches by itself, images, front ends and the sources of ``ADD``, it fetches in
-the host's own network. The text is searched, with its lines joined in every way in which a builder
-could join them, so that nothing hides in what is not understood.
+the host's own network. What cannot be told for sure is refused, since anything could hide in it.
 """
 
 import re
@@ -11,39 +10,25 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from domain.dockerfile import base_images, foreign_front_end
+from domain.dockerfile import foreign_front_end, is_official, is_stage, origins, start
+from domain.dockerfile_instructions import Doubt, Instruction
+from domain.dockerfile_sources import Refusal
+from domain.dockerfile_steps import refused_argument, refused_in
+from domain.dockerfile_text import readings
+from domain.dockerfile_words import Lookup, declared, expanded, is_platform
 from domain.findings import Finding
 from domain.image_names import RegistryRules, is_identifier, is_ours
 
-_HARMLESS_ARGUMENTS = {
-    "BUILDKIT_INLINE_CACHE",
-    "BUILDKIT_MULTI_PLATFORM",
-    "BUILDKIT_SANDBOX_HOSTNAME",
-    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
-    "BUILDKIT_DOCKERFILE_CHECK",
-}
-_FROM = re.compile(r"^\s*(?:ONBUILD\s+)?FROM\s+((?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-_ORIGIN = re.compile(r"(?:--from=|[,=\s]from=)([^\s,]+)", re.IGNORECASE)
-_STAGE = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*\S+\s+AS\s+(\S+)", re.IGNORECASE | re.MULTILINE)
-_FLAGGED = re.compile(r"^\s*(?:ONBUILD\s+)?(?:RUN|COPY)\s+(.*)$", re.IGNORECASE | re.MULTILINE)
-_ADD = re.compile(r"^\s*(?:ONBUILD\s+)?ADD\s+(.+)$", re.IGNORECASE | re.MULTILINE)
-_REMOTE = re.compile(r"[a-z][a-z0-9+.-]*:/|github\.com/|[^/\s]+@[^/\s]+:", re.IGNORECASE)
-_HEREDOC = re.compile(r"\d*<<-?[\"']?[A-Za-z0-9_.-]+[\"']?")
-_RIGHTS = (
-    (re.compile(r"--security\b(?!=sandbox\b)\S*", re.IGNORECASE), "rights on the host"),
-    (re.compile(r"--network\b(?!=(?:default|none)\b)\S*", re.IGNORECASE), "the host's network"),
-    (re.compile(r"--device\b\S*", re.IGNORECASE), "devices of the host"),
-)
-_RUN = re.compile(r"^\s*(?:ONBUILD\s+)?RUN\s+((?:--\S+\s+)+)", re.IGNORECASE | re.MULTILINE)
+MOST_CHARACTERS = 128 * 1024
+"""Of one Dockerfile; it is judged while others wait."""
 
+MOST_FINDINGS = 50
+"""How many are told of one Dockerfile."""
 
-_INTERVAL = re.compile(
-    r"^\s*(?:ONBUILD\s+)?HEALTHCHECK\b.*?--(?:start-)?interval=\"?([0-9]+(?:\.[0-9]+)?)([a-zµ]*)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_UNIT_SECONDS = {"ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-
-SHORTEST_INTERVAL_SECONDS = 0.5
+_SYNTAX = re.compile(r"\s*(?:#|//)\s*syntax\s*=\s*(\S+)", re.IGNORECASE)
+# Values that come from the machine, of which it is known what they may look like.
+_MACHINE = re.compile(r"(?:TARGET|BUILD)(?:OS|ARCH|VARIANT)")
+_OPEN = "\ue000"
 
 
 class DockerfileRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,171 +37,185 @@ class DockerfileRules(msgspec.Struct, frozen=True, kw_only=True):
     trusted: bool = False
     """They are the operator's own: only images of the agent's are refused."""
     registries: RegistryRules = RegistryRules()
+    unchecked_additions: bool = False
+    """Whether ``ADD`` may fetch from any host with a public name, without a checksum. Its name, or
+    a redirection, can lead to services of the host's own network."""
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Something that is refused, and the line that it stands in."""
+
+    line: int
+    refusal: Refusal
 
 
 def judge_dockerfile(
     text: str, arguments: Mapping[str, str], *, where: str, rules: DockerfileRules
 ) -> tuple[Finding, ...]:
-    """Everything in a Dockerfile that this host does not allow.
+    """Everything in a Dockerfile that this host does not allow, in the order of its lines.
 
     Args:
         text: the Dockerfile.
         arguments: of the build.
-        where: its build's place in the model, which findings begin with.
+        where: its build's place in the model, or its name, which findings begin with.
         rules: how far this host goes.
     """
-    forms = _joined_forms(text)
-    findings = [*_images(text, forms, arguments, where, rules)]
+    if len(text) > MOST_CHARACTERS:
+        return (_finding(where, _too_long(text)),)
+    ways = readings(text)
+    found = [place for way in ways for place in _images(way.instructions, arguments, rules)]
+    findings: list[Finding] = []
     if not rules.trusted:
-        findings += [
-            *_front_end(text, where),
-            *_arguments(arguments, where),
-            *_rights(forms, where),
-            *_additions(forms, where),
-            *_tests(forms, where),
-        ]
-    # The forms show most things twice.
-    return tuple(dict.fromkeys(findings))
+        for name, value in arguments.items():
+            at = f"{where}.args.{name}"
+            findings += [_finding(at, refusal) for refusal in refused_argument(name, value)]
+        found += _front_ends(text)
+        for way in ways:
+            found += _doubts(text, way.doubts)
+            found += _refused_steps(way.instructions, rules)
+    for place in sorted(found, key=lambda place: place.line):
+        at = f"{where}: line {place.line}" if place.line else where
+        findings.append(_finding(at, place.refusal))
+    return tuple(dict.fromkeys(findings))[:MOST_FINDINGS]
 
 
-def _joined_forms(text: str) -> tuple[str, ...]:
-    """The text with continued lines joined, by either sign that may continue them."""
-    body = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    lines = [line for line in body.split("\n") if not line.lstrip().startswith("#")]
-    # An empty line does not end an instruction that is continued.
-    plain = "\n".join(lines)
-    return tuple(
-        re.sub(rf"{re.escape(sign)}[ \t]*\n(?:[ \t]*\n)*", "", plain) for sign in ("\\", "`")
+def _refused_steps(steps: Sequence[Instruction], rules: DockerfileRules) -> Iterator[_Place]:
+    for step in steps:
+        for refusal in refused_in(step, unchecked=rules.unchecked_additions):
+            yield _Place(step.line, refusal)
+
+
+def _too_long(text: str) -> Refusal:
+    return Refusal(
+        f"{len(text)} characters",
+        f"A Dockerfile may have {MOST_CHARACTERS}.",
+        "Put texts into files of their own and COPY them.",
     )
 
 
-def _front_end(text: str, where: str) -> Iterator[Finding]:
-    if asked := foreign_front_end(text):
-        yield Finding(
-            where=f"{where}: # syntax",
-            what=asked[:120],
-            why="A front end is a program that reads the Dockerfile in place of the builder.",
-            instead="Take the line away, or write docker/dockerfile:1.",
+def _finding(where: str, refusal: Refusal) -> Finding:
+    return Finding(
+        where=where[:200], what=_shown(refusal.what), why=refusal.why, instead=refusal.instead
+    )
+
+
+def _shown(what: str) -> str:
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in what[:120])
+
+
+def _doubts(text: str, doubts: Sequence[Doubt]) -> Iterator[_Place]:
+    lines = ["the Dockerfile", *text.split("\n")]
+    for doubt in doubts[:MOST_FINDINGS]:
+        yield _Place(
+            doubt.line,
+            Refusal(
+                lines[doubt.line].strip(),
+                doubt.why,
+                "Write it in another way: what cannot be told for sure is refused.",
+            ),
         )
 
 
-def _arguments(arguments: Mapping[str, str], where: str) -> Iterator[Finding]:
-    for name in arguments:
-        steers = name.upper().startswith("BUILDKIT_") and name not in _HARMLESS_ARGUMENTS
-        if steers or (name.upper().startswith("BUILDKIT_") and name != name.upper()):
-            yield Finding(
-                where=f"{where}.args.{name}",
-                what=arguments[name][:120],
-                why="Arguments of this name steer the builder itself.",
-                instead="Give the argument another name.",
-            )
+def _front_ends(text: str) -> Iterator[_Place]:
+    """Programs that would read the text in place of the builder, in every release's eyes."""
+    asked = foreign_front_end(text)
+    told = False
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        bare = line.strip()
+        if bare and not bare.startswith(("#", "//")):
+            break
+        syntax = _SYNTAX.match(line)
+        if syntax and not is_official(syntax[1]):
+            told = True
+            yield _Place(number, _foreign(syntax[1]))
+    if asked is not None and not told:
+        yield _Place(1, _foreign(asked))
 
 
-def _rights(forms: Sequence[str], where: str) -> Iterator[Finding]:
-    for form in forms:
-        for flags in _RUN.finditer(form):
-            for pattern, what in _RIGHTS:
-                if found := pattern.search(flags[1]):
-                    yield Finding(
-                        where=f"{where}: RUN",
-                        what=found[0][:120],
-                        why=f"The step would have {what}.",
-                        instead="Take it away.",
-                    )
-
-
-def _additions(forms: Sequence[str], where: str) -> Iterator[Finding]:
-    for form in forms:
-        for found in _ADD.finditer(form):
-            for source in _sources(found[1]):
-                if _is_remote(source):
-                    yield Finding(
-                        where=f"{where}: ADD",
-                        what=source[:120],
-                        why="The builder would fetch it in the host's own network.",
-                        instead="Put the file into the bundle and COPY it, or fetch it with RUN.",
-                    )
-
-
-def _tests(forms: Sequence[str], where: str) -> Iterator[Finding]:
-    """Tests of health that would keep the Engine busy with nothing else."""
-    for form in forms:
-        for amount, unit in _INTERVAL.findall(form):
-            if float(amount) * _UNIT_SECONDS.get(unit.lower(), 0) < SHORTEST_INTERVAL_SECONDS:
-                yield Finding(
-                    where=f"{where}: HEALTHCHECK",
-                    what=f"{amount[:40]}{unit[:40]}",
-                    why="Each test costs the Engine a process; so many would stop it.",
-                    instead=f"Test every {SHORTEST_INTERVAL_SECONDS:g} s or less often.",
-                )
-
-
-def _sources(rest: str) -> Sequence[str]:
-    if rest.lstrip().startswith("["):
-        try:
-            return msgspec.json.decode(rest.strip(), type=list[str])[:-1]
-        except msgspec.MsgspecError:
-            pass
-    words = [word for word in rest.split() if not word.startswith("--")]
-    return [word for word in words[:-1] if not _HEREDOC.fullmatch(word)]
-
-
-def _is_remote(source: str) -> bool:
-    """Whether it is fetched, or could be once quotes and variables are taken out of it."""
-    hidden = re.search(r"[$\"'`\\]", source) is not None
-    return hidden or _REMOTE.match(source) is not None
+def _foreign(asked: str) -> Refusal:
+    return Refusal(
+        f"syntax={asked}",
+        "A front end is a program that reads the Dockerfile in place of the builder.",
+        "Take the line away, or write docker/dockerfile:1.",
+    )
 
 
 def _images(
-    text: str,
-    forms: Sequence[str],
-    arguments: Mapping[str, str],
-    where: str,
-    rules: DockerfileRules,
-) -> Iterator[Finding]:
-    known = base_images(text, arguments)
-    for name in dict.fromkeys(_named_images(forms) if known is None else known):
-        if "$" in name and not rules.trusted:
-            yield Finding(
-                where=f"{where}: FROM",
-                what=name[:120],
-                why="It cannot be told for sure which image this is.",
-                instead="Write the image's name out.",
-            )
-        elif is_ours(name) or is_identifier(name):
-            yield Finding(
-                where=f"{where}: FROM",
-                what=name[:120],
-                why="Images of this name are built by the agent for single environments.",
-                instead="Name the image that it was built from.",
-            )
-        elif not rules.trusted and (reason := rules.registries.why_not(name)):
-            yield Finding(
-                where=f"{where}: FROM",
-                what=name[:120],
-                why=reason,
-                instead="Take it from a public registry, or ask the operator for "
-                "ALLOWED_REGISTRIES.",
-            )
+    steps: Sequence[Instruction], arguments: Mapping[str, str], rules: DockerfileRules
+) -> Iterator[_Place]:
+    stages = _stages(steps)
+    for line, name in _named_images(steps, arguments):
+        if name != "scratch" and (refusal := _refused_image(name, stages, rules)):
+            yield _Place(line, refusal)
 
 
-def _named_images(forms: Sequence[str]) -> Iterator[str]:
-    """Whatever could name an image, where the text is not understood for sure."""
-    for form in forms:
-        stages = {name.lower() for name in _STAGE.findall(form)} | {"scratch"}
-        named = [found[2] for found in _FROM.finditer(form)]
-        for rest in _FLAGGED.findall(form):
-            named += _ORIGIN.findall(_leading_flags(rest))
-        for name in named:
-            bare = name.strip("\"'")
-            if bare.lower() not in stages and not bare.isdigit():
-                yield bare
+def _refused_image(
+    name: str | Doubt, stages: frozenset[str], rules: DockerfileRules
+) -> Refusal | None:
+    if isinstance(name, Doubt):
+        untold = Refusal("image", name.why, "Write the image's name out.")
+        return None if rules.trusted else untold
+    if is_stage(name, stages):
+        return None
+    if is_ours(name) or is_identifier(name):
+        return Refusal(
+            name,
+            "Images of this name are built by the agent for single environments.",
+            "Name the image that it was built from.",
+        )
+    if not rules.trusted and (reason := rules.registries.why_not(name)):
+        instead = "Take it from a public registry, or ask the operator for ALLOWED_REGISTRIES."
+        return Refusal(name, reason, instead)
+    return None
 
 
-def _leading_flags(rest: str) -> str:
-    words = []
-    for word in rest.split():
-        if not word.startswith("--"):
-            break
-        words.append(word)
-    return " ".join(words)
+def _stages(steps: Sequence[Instruction]) -> frozenset[str]:
+    found = set()
+    for step in steps:
+        if step.name == "from":
+            try:
+                found.add(start(step)[1])
+            except Doubt:
+                # Told where the image is looked for.
+                continue
+    return frozenset(found - {""})
+
+
+def _named_images(
+    steps: Sequence[Instruction], arguments: Mapping[str, str]
+) -> Iterator[tuple[int, str | Doubt]]:
+    """Lines and the images and stages that they name."""
+    known: dict[str, str | None] = {}
+    started = False
+    for step in steps:
+        try:
+            if step.name == "from":
+                started = True
+                yield step.line, _started_from(step, _values(known, arguments))
+            elif step.name == "arg" and not started:
+                known |= declared(step.rest, arguments, known, step.escape)
+            for origin in origins(step):
+                yield step.line, origin
+        except Doubt as doubt:
+            yield step.line, doubt
+
+
+def _started_from(step: Instruction, values: Lookup) -> str:
+    image = expanded(start(step)[0], values, step.escape)
+    # Whatever stands before could be a registry, or the name space of the agent's images.
+    if not image or _OPEN in image.rpartition("/")[0]:
+        raise Doubt("It cannot be told which image this is.")
+    return image.replace(_OPEN, "x")
+
+
+def _values(known: Mapping[str, str | None], arguments: Mapping[str, str]) -> Lookup:
+    def value(name: str, asked: bool) -> str | None:
+        if not is_platform(name):
+            if name in known and known[name] is None:
+                raise Doubt(f"The value of {name} cannot be told for sure.")
+            return known.get(name)
+        if asked or name in known or name in arguments or not _MACHINE.fullmatch(name):
+            raise Doubt(f"{name} differs from machine to machine.")
+        return _OPEN
+
+    return value

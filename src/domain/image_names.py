@@ -1,7 +1,6 @@
 """Names of images, read as Docker reads them."""
 
 import re
-from ipaddress import ip_address
 
 import msgspec
 
@@ -11,13 +10,17 @@ HUB = "docker.io"
 """Where an image comes from that names no registry."""
 
 _HUB_NAMES = {HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+# The last part of a public name is never a number: some libraries take such for addresses.
+_HOST = re.compile(rf"(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _INTERNAL = (
     "localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "home.arpa",
-    "localdomain", "arpa",
+    "localdomain", "arpa", "svc", "domain",
 )  # fmt: skip
-# What some libraries take for an address: numbers in any base, with or without dots.
-_NUMBERS = re.compile(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*")
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_NAME = re.compile(
+    rf"{_PART}(?:/{_PART})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@[A-Za-z0-9_+.-]+:[0-9a-fA-F]{{32,}})?"
+)
 
 
 def split_registry(reference: str) -> tuple[str, str]:
@@ -32,6 +35,11 @@ def split_registry(reference: str) -> tuple[str, str]:
         host = first.lower()
         return (HUB if host in _HUB_NAMES else host), rest
     return HUB, reference
+
+
+def registry(reference: str) -> str:
+    """The registry that an image comes from, in lower case, with its port if one is named."""
+    return split_registry(reference)[0]
 
 
 def is_ours(reference: str) -> bool:
@@ -51,14 +59,14 @@ def unmistakable(reference: str) -> str:
 
 
 def public_host(host: str) -> bool:
-    """Whether a host is named as public ones are: not by an address, nor as inner networks do."""
-    if _NUMBERS.fullmatch(host) or "." not in host or not _HOST.fullmatch(host):
+    """Whether a host is named as public ones are: not by an address, nor as inner networks do.
+
+    Args:
+        host: in lower case, without a port.
+    """
+    if len(host) > 253 or not _HOST.fullmatch(host):
         return False
-    try:
-        ip_address(host.strip("[]"))
-    except ValueError:
-        return not host.endswith(tuple(f".{name}" for name in _INTERNAL))
-    return False
+    return not host.endswith(tuple(f".{name}" for name in _INTERNAL))
 
 
 class RegistryRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,9 +77,9 @@ class RegistryRules(msgspec.Struct, frozen=True, kw_only=True):
 
     def why_not(self, reference: str) -> str | None:
         """Why an image may not be taken; None where it may."""
-        if not reference.strip() or re.search(r"[\s\x00-\x1f\x7f]", reference):
+        host, rest = split_registry(reference)
+        if len(reference) > 512 or not _NAME.fullmatch(rest):
             return "It is no name of an image."
-        registry, _ = split_registry(reference)
-        if registry == HUB or registry in self.allowed or public_host(registry):
+        if host == HUB or host in {one.lower() for one in self.allowed} or public_host(host):
             return None
-        return f"Images may not come from {registry}, which may be a service of an inner network."
+        return f"Images may not come from {host}, which may be a service of an inner network."
