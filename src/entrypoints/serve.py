@@ -87,6 +87,8 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Else whoever speaks to it from this host, container or proxy, could name any address.
+        proxy_headers=False,
         http=bounded_protocol(ConnectionLimits()),
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )

@@ -4,10 +4,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,12 @@ import pytest
 from entrypoints.cli.demo.processes import free_port, pause
 
 COMMAND = [sys.executable, "-m", "entrypoints.cli.main"]
-NOWHERE = {"PATH": os.environ["PATH"], "DOCKER_SOCKET": "unix:///nowhere/docker.sock"}
+NOWHERE = {
+    "PATH": os.environ["PATH"],
+    # The agent beside these tests, where another one is installed too.
+    "PYTHONPATH": os.pathsep.join(sys.path),
+    "DOCKER_SOCKET": "unix:///nowhere/docker.sock",
+}
 
 
 def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -124,3 +130,19 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["serve", "--help"]])
 def test_help_and_version_are_there(arguments: list[str]) -> None:
     assert command(*arguments).returncode == 0
+
+
+def test_the_trail_tells_the_peers_address_and_is_whole_after_an_orderly_end(
+    tmp_path: Path,
+) -> None:
+    folders = {"WORKSPACE_DIR": str(tmp_path / "w"), "STATE_DIR": str(tmp_path / "s")}
+    forged = {"X-Server-Key": "key-of-a-test-agent", "X-Forwarded-For": "192.0.2.1"}
+
+    with running(tmp_path, "serve", SERVER_KEY="key-of-a-test-agent", **folders) as url:
+        path = "/api/v1/environments/nobody"
+        assert httpx.delete(f"{url}{path}", headers=forged, trust_env=False).status_code == 404
+
+    with closing(sqlite3.connect(tmp_path / "s" / "agent.db")) as store:
+        ((document,),) = store.execute("SELECT document FROM audit")
+    assert b'"address":"127.0.0.1"' in document
+    assert b'"target":"nobody"' in document
