@@ -6,7 +6,7 @@ from typing import Any
 from domain.compose_model import Document
 from domain.compose_policy.addresses import subnet
 from domain.compose_policy.checks import Scope, anything, keys, shown
-from domain.compose_policy.mounts import judge_mounts
+from domain.compose_policy.mounts import bodies_of, judge_mounts
 from domain.compose_policy.rules import PolicyRules
 from domain.compose_policy.table import MODEL, TRUSTED_MODEL
 from domain.compose_policy.values import image, inside, normal_path
@@ -53,7 +53,7 @@ def judge_service(
 
 
 def _together(document: Document, scope: Scope) -> Iterator[Finding]:
-    bodies = _bodies(document, "services")
+    bodies = bodies_of(document, "services")
     for name, body in bodies.items():
         if isinstance(build := body.get("build"), Mapping):
             yield from _build(build, f"services.{name}.build", scope)
@@ -61,13 +61,6 @@ def _together(document: Document, scope: Scope) -> Iterator[Finding]:
     yield from _ports(bodies)
     yield from _fixed_ranges(document, bodies, scope)
     yield from _own_folders(document, "", scope)
-
-
-def _bodies(document: Document, kind: str) -> Mapping[str, Mapping[str, Any]]:
-    found = document.get(kind)
-    if not isinstance(found, Mapping):
-        return {}
-    return {name: body for name, body in found.items() if isinstance(body, Mapping)}
 
 
 def _build(build: Mapping[str, Any], where: str, scope: Scope) -> Iterator[Finding]:
@@ -118,11 +111,13 @@ def _fixed_ranges(
         for name, options in networks.items()
         if isinstance(options, Mapping) and options.get("ipv4_address")
     }
-    for name, body in _bodies(document, "networks").items():
-        entries = (body.get("ipam") or {}).get("config") if name in fixed else None
-        for index, entry in enumerate(entries or ()):
+    for name, body in bodies_of(document, "networks").items():
+        ipam = body.get("ipam")
+        entries = ipam.get("config") if isinstance(ipam, Mapping) and name in fixed else None
+        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
             place = f"networks.{name}.ipam.config[{index}].subnet"
-            yield from subnet((entry or {}).get("subnet"), place, scope)
+            if isinstance(entry, Mapping):
+                yield from subnet(entry.get("subnet"), place, scope)
 
 
 def _own_folders(value: Any, where: str, scope: Scope) -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from domain.compose_policy.checks import Scope, shown
 from domain.compose_policy.values import inside, lies_in
 from domain.findings import Finding
 
+_KINDS = ("bind", "volume", "tmpfs")
+
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A path of the host that a container has mounted."""
@@ -23,24 +25,50 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     where: str
 
 
+def bodies_of(
+    document: Document, kind: str, *, all_names: bool = False
+) -> Mapping[str, Mapping[str, Any]]:
+    """The parts of one kind that are mappings; with ``all_names`` others count as empty ones."""
+    found = document.get(kind)
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        name: body if isinstance(body, Mapping) else {}
+        for name, body in found.items()
+        if all_names or isinstance(body, Mapping)
+    }
+
+
 def judge_mounts(
     document: Document, bodies: Mapping[str, Mapping[str, Any]], scope: Scope
 ) -> Iterator[Finding]:
     """What may not be mounted."""
-    volumes = document.get("volumes") or {}
+    volumes = bodies_of(document, "volumes", all_names=True)
     for name, body in bodies.items():
         for index, mount in enumerate(_mounts(body)):
             place = f"services.{name}.volumes[{index}]"
             if mount.get("type") == "bind":
                 yield from inside("A mount", roots=True)(mount.get("source"), place, scope)
-            elif mount.get("type") == "volume" and mount.get("source") not in (None, "", *volumes):
+            elif mount.get("type") == "volume" and not _is_known(mount, volumes):
                 yield Finding(
                     where=place,
                     what=shown(mount.get("source")),
                     why="It is no volume of this bundle.",
                     instead="Name it under volumes.",
                 )
+            elif mount.get("type") not in _KINDS:
+                yield Finding(
+                    where=place,
+                    what=shown(mount),
+                    why="It does not say what kind of mount it is.",
+                    instead="Say type: bind, volume or tmpfs.",
+                )
     yield from _within_roots(document, scope)
+
+
+def _is_known(mount: Mapping[str, Any], volumes: Mapping[str, Any]) -> bool:
+    source = mount.get("source")
+    return source in (None, "") or (isinstance(source, str) and source in volumes)
 
 
 def _mounts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -50,9 +78,8 @@ def _mounts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def sources(document: Document) -> Iterator[Source]:
     """Every path of the host that containers of a model have mounted."""
-    services = document.get("services") or {}
-    for name, body in services.items():
-        for index, mount in enumerate(_mounts(body or {})):
+    for name, body in bodies_of(document, "services").items():
+        for index, mount in enumerate(_mounts(body)):
             path = mount.get("source")
             if mount.get("type") == "bind" and isinstance(path, str):
                 yield Source(
@@ -61,8 +88,8 @@ def sources(document: Document) -> Iterator[Source]:
                     where=f"services.{name}.volumes[{index}]",
                 )
     for kind in ("configs", "secrets"):
-        for name, body in (document.get(kind) or {}).items():
-            path = (body or {}).get("file")
+        for name, body in bodies_of(document, kind).items():
+            path = body.get("file")
             if isinstance(path, str):
                 yield Source(path=path, writable=False, where=f"{kind}.{name}.file")
 
