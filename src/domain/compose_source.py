@@ -82,8 +82,9 @@ def look(document: Any, *, file: str) -> Look:
 
 def _look_at_includes(include: Any, seen: _Seen) -> None:
     for where, entry in _entries(include, "include"):
-        long = entry if isinstance(entry, Mapping) else {"path": entry}
-        for place, path in _entries(long.get("path"), f"{where}.path"):
+        long = entry if isinstance(entry, Mapping) else {}
+        paths = _entries(long.get("path"), f"{where}.path") if long else [(where, entry)]
+        for place, path in paths:
             if found := seen.path(path, place):
                 seen.files.append(found)
                 seen.folders.append(found.rpartition("/")[0])

@@ -1,0 +1,1 @@
+"""What attackers and mistakes send, on a real Engine."""
