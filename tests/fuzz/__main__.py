@@ -39,7 +39,12 @@ def _agent(folder: Path) -> Iterator[str]:
         "STATE_DIR": str(folder / "state"),
         "HOST_ID": "fuzzed",
         "SERVER_KEY": KEY,
+        # What refuses for want of room says nothing of the API.
         "MAX_CONTAINERS": "100000",
+        "MAX_CPU_PERCENT": "100",
+        "MAX_MEMORY_PERCENT": "100",
+        "MAX_COMMITTED_CPU_PERCENT": "1000000",
+        "MAX_COMMITTED_MEMORY_PERCENT": "1000000",
         "MIN_FREE_PERCENT": "0",
     }
     command = [sys.executable, "-m", "entrypoints.cli.main", "serve"]

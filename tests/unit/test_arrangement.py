@@ -12,13 +12,16 @@ from domain.arrangement import (
     ENVIRONMENT_LABEL,
     Arrangement,
     arranged,
+    belongs_to,
     build_document,
     network_needs,
     relocated,
+    resource_name,
     service_records,
     with_images,
 )
 from domain.compose_model import ComposeModel, Document, compose_model
+from domain.compose_policy import PolicyRules, PortRange
 from domain.environments import Isolation
 from domain.images import BUILD_LABEL, BuildPlan
 from domain.limits import ContainerLimits, HeldLimits, LimitRules
@@ -327,3 +330,44 @@ documents = st.recursive(
 @given(documents)
 def test_what_was_moved_there_and_back_is_the_same(document: object) -> None:
     assert relocated(relocated(document, "/a", "/else/where"), "/else/where", "/a") == document
+
+
+@given(
+    st.from_regex(r"[a-z0-9][a-z0-9_-]{0,5}", fullmatch=True),
+    st.from_regex(r"[a-z0-9._-]{1,5}", fullmatch=True),
+    st.from_regex(r"[a-z0-9][a-z0-9_-]{0,5}", fullmatch=True),
+    st.from_regex(r"[a-z0-9._-]{1,5}", fullmatch=True),
+)
+def test_no_two_environments_give_one_name(one: str, key: str, other: str, its: str) -> None:
+    if (one, key) != (other, its):
+        assert resource_name(one, key) != resource_name(other, its)
+    assert belongs_to(resource_name(one, key), one)
+    if one != other:
+        assert not belongs_to(resource_name(one, key), other)
+
+
+def test_names_are_as_compose_gives_them_where_that_can_be_read_in_one_way() -> None:
+    assert resource_name("lab-1", "db_data") == "lab-1_db_data"
+    assert resource_name("lab_1", "data") == "lab_1.data"
+
+
+def test_ports_that_docker_may_choose_are_chosen_out_of_the_range() -> None:
+    ports = [{"target": 80}, {"target": 1, "published": "9"}]
+    found = model({"web": {"image": "x", "ports": ports}})
+    rules = PolicyRules(host_ports=PortRange(8000, 9000), own_port=8003)
+    arrangement = Arrangement(
+        name=LAB,
+        isolation=Isolation.OPEN,
+        services=service_records(found, ASKED, RULES, cpus=8),
+        subnets={},
+        policy=rules,
+    )
+
+    ports = arranged(found, arrangement, {})["services"]["web"]["ports"]
+
+    assert [port["published"] for port in ports] == ["8004-9000", "9"]
+    assert "published" not in only({"image": "x", "ports": [{"target": 80}]})["ports"][0]
+
+
+def test_variables_that_nobody_set_are_left_out() -> None:
+    assert only({"image": "x", "environment": {"A": None, "B": "1"}})["environment"] == {"B": "1"}
