@@ -172,5 +172,5 @@ def _no_dockerfile(where: str, build: Mapping[str, Any]) -> Finding:
         where=where,
         what=str(build.get("dockerfile") or "Dockerfile")[:120],
         why="There is no Dockerfile of this name in the bundle that could be looked at.",
-        instead="Put it into the bundle; it may have up to 1 MiB.",
+        instead="Put it into the bundle; it may have up to 128 KiB.",
     )
