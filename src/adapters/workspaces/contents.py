@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
+from adapters.workspaces.sources import read_documents
 from domain.bundles import BundleEntry
+from domain.errors import BundleRefused
 from domain.ports.workspaces import BundleContents
 
 
@@ -33,20 +33,10 @@ def _entries(folder: Path) -> Iterator[BundleEntry]:
 
 
 def _services(text: bytes) -> set[str]:
-    """Names of services; what Compose alone understands is left to it.
-
-    Nothing is constructed: merges of merges would take exponential time and memory.
-    """
+    """Names of services; what cannot be read for sure is left to the gate to refuse."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        documents = read_documents(text, name="")
+    except BundleRefused:
         return set()
-    if not isinstance(root, yaml.MappingNode):
-        return set()
-    return {
-        name.value
-        for key, value in root.value
-        if key.value == "services" and isinstance(value, yaml.MappingNode)
-        for name, _ in value.value
-        if isinstance(name, yaml.ScalarNode)
-    }
+    found = [document.get("services") for document in documents if isinstance(document, dict)]
+    return {name for services in found if isinstance(services, dict) for name in services}

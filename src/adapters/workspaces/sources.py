@@ -20,6 +20,9 @@ MAX_NODES = 100_000
 MAX_ALIASES = 1_000
 MAX_DOCUMENTS = 10
 
+# libyaml, from which Compose's own library descends, is many times as fast; wheels bring it along.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {
     *(f"{_CORE}{kind}" for kind in ("str", "int", "bool", "float", "null", "map", "seq")),
@@ -73,7 +76,7 @@ def _decoded(text: bytes) -> str:
 
 def _documents(text: str) -> tuple[Plain, ...]:
     _check_events(text)
-    nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+    nodes = [node for node in yaml.compose_all(text, Loader=_LOADER) if node is not None]
     sizes: dict[int, int] = {}
     if sum(_size(node, sizes) for node in nodes) > MAX_NODES:
         raise _Refusal(f"with its aliases written out it has more than {MAX_NODES} values")
@@ -83,7 +86,7 @@ def _documents(text: str) -> tuple[Plain, ...]:
 def _check_events(text: str) -> None:
     """Refuses, before any tree is made, what is too much or what others read otherwise."""
     depth = aliases = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if event.tags or event.version not in {None, (1, 1), (1, 2)}:
