@@ -150,3 +150,17 @@ async def gone(process_id: int) -> None:
     with anyio.fail_after(3):
         while alive(process_id):
             await anyio.sleep(0.01)
+
+
+async def test_a_command_gets_no_more_memory_than_it_may() -> None:
+    finished = await process.run(
+        ["sh", "-c", "sleep 0.2; tail -n 1 /dev/zero"],
+        directory="/",
+        environment=ENVIRONMENT,
+        seconds=10,
+        on_line=lambda _: None,
+        memory_bytes=64 * 1024 * 1024,
+    )
+
+    assert finished.exit_code not in {0, None}
+    assert "memory" in " ".join(finished.tail)

@@ -1,6 +1,7 @@
 """One external command: its own environment and session, capped output, and an end for sure."""
 
 import os
+import resource
 import signal
 import subprocess
 from collections import deque
@@ -81,6 +82,7 @@ async def run(
     seconds: float,
     on_line: Callable[[str], None],
     capture: bool = False,
+    memory_bytes: int | None = None,
 ) -> Finished:
     """Runs a command to its end, feeding each line it prints to ``on_line`` as it comes.
 
@@ -94,6 +96,7 @@ async def run(
         seconds: how long it may take.
         on_line: takes each line, made safe to show.
         capture: keep standard output apart and whole, and feed only standard error.
+        memory_bytes: how much memory it may take; None for any.
 
     Raises:
         TimedOut: it took longer than ``seconds``.
@@ -114,6 +117,7 @@ async def run(
         start_new_session=True,
     )
     try:
+        _hold_to(process.pid, memory_bytes)
         with anyio.fail_after(seconds):
             async with anyio.create_task_group() as group:
                 group.start_soon(_read, process.stdout, keep if capture else lines.feed)
@@ -147,6 +151,13 @@ async def _end(process: anyio.abc.Process) -> None:
     _signal_group(process.pid, signal.SIGKILL)
     await process.wait()
     await process.aclose()
+
+
+def _hold_to(process_id: int, memory_bytes: int | None) -> None:
+    if memory_bytes is not None:
+        # It may have ended by now.
+        with suppress(ProcessLookupError):
+            resource.prlimit(process_id, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 def _signal_group(process_id: int, number: signal.Signals) -> None:

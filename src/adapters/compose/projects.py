@@ -23,10 +23,15 @@ class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float = 120
     grace_seconds: int = 3
     """How long a container may take to end by itself."""
+    resolve_memory_bytes: int = 512 * 1024 * 1024
+    """How much memory reading a project may take; honest ones need a tenth of it."""
 
 
 # Compose's words when it cannot reach the Engine.
 _NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
+
+# Ends what the Go runtime prints where it gets no more memory, whatever else is asked of it.
+_NO_MEMORY = "runtime.goexit"
 
 # Where Docker's packages put its plugins, as the client itself looks for them.
 _PLUGIN_FOLDERS = (
@@ -67,6 +72,8 @@ class DockerCompose:
             "DOCKER_HOST": docker_host,
             "DOCKER_CLI_HINTS": "false",
             "LANG": "C.UTF-8",
+            # A program that breaks says why, and not where in itself.
+            "GOTRACEBACK": "none",
             "COMPOSE_ANSI": "never",
             "COMPOSE_PROGRESS": "plain",
             "COMPOSE_MENU": "false",
@@ -107,6 +114,7 @@ class DockerCompose:
             seconds=self._limits.resolve_seconds,
             capture=True,
             variables=variables,
+            memory_bytes=self._limits.resolve_memory_bytes,
         )
         return _model(finished.stdout)
 
@@ -151,6 +159,7 @@ class DockerCompose:
         seconds: float = 30,
         capture: bool = False,
         variables: Mapping[str, str] | None = None,
+        memory_bytes: int | None = None,
     ) -> process.Finished:
         try:
             finished = await process.run(
@@ -161,6 +170,7 @@ class DockerCompose:
                 seconds=seconds,
                 on_line=on_line,
                 capture=capture,
+                memory_bytes=memory_bytes,
             )
         except process.TimedOut as fault:
             raise StepTimedOut(
@@ -203,6 +213,12 @@ def _failure(step: Step, finished: process.Finished) -> EngineUnavailable | Step
         return EngineUnavailable(
             f"The Docker Engine could not be reached in step {step.value!r}.",
             hint="Is the Docker Engine running, and may the agent use DOCKER_SOCKET?",
+        )
+    if _NO_MEMORY in text:
+        return StepFailed(
+            step,
+            "reading the Compose file takes more memory than it may. "
+            "Repeat fewer and shorter texts through variables and aliases.",
         )
     return StepFailed(
         step, f"docker compose ended with status {finished.exit_code}.", output=finished.tail
