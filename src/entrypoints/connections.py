@@ -5,6 +5,7 @@ they like.
 """
 
 import asyncio
+import resource
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,6 +26,29 @@ class ConnectionLimits:
     in_all: int = 1024
 
 
+MOST_FILES = 65_536
+"""How many files the agent asks leave to have open, connections among them."""
+
+
+def limits_within(files: int) -> ConnectionLimits:
+    """The limits of an agent that may have ``files`` files open, of which it needs most itself."""
+    in_all = min(ConnectionLimits.in_all, max(4, files // 4))
+    return ConnectionLimits(in_all=in_all, per_peer=max(1, in_all // 4))
+
+
+def allow_many_files() -> int:
+    """How many files this process may have open, after it has asked for as many as it gets.
+
+    What is usual for an ordinary process, 1,024, is fewer than a stranger can open connections.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most
+
+
 class BoundedProtocol(H11Protocol):
     """One connection; ``bounded_protocol`` makes the class that a server takes."""
 
@@ -33,6 +57,7 @@ class BoundedProtocol(H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _peer: str | None = None
+    _deaf = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection, or drops it where there are too many."""
@@ -60,11 +85,13 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         super().pause_writing()
+        self._deaf = True
         self._arm(self.limits.answer_seconds)
 
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
+        self._deaf = False
         self._disarm()
         self._watch()
 
@@ -80,6 +107,9 @@ class BoundedProtocol(H11Protocol):
 
     def _watch(self) -> None:
         """Gives the client a time for its request, from when nothing of it is at work."""
+        if self._deaf:
+            # What it sends does not make up for what it does not read.
+            return
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
             self._disarm()

@@ -12,7 +12,7 @@ import uvicorn
 from domain.errors import AgentError
 from entrypoints.agent import Agent
 from entrypoints.composition import open_agent
-from entrypoints.connections import ConnectionLimits, bounded_protocol
+from entrypoints.connections import allow_many_files, bounded_protocol, limits_within
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
@@ -89,7 +89,7 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
         server_header=False,
         # Else whoever speaks to it from this host, container or proxy, could name any address.
         proxy_headers=False,
-        http=bounded_protocol(ConnectionLimits()),
+        http=bounded_protocol(limits_within(allow_many_files())),
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
 

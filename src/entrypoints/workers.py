@@ -56,7 +56,11 @@ async def _watch_host(agent: Agent) -> None:
     # A first rate soon, so that the first heartbeat has something to tell.
     await agent.clock.sleep(_FIRST_SAMPLES_SECONDS)
     while True:
-        await agent.host.observe()
+        try:
+            await agent.host.observe()
+        except OSError as fault:
+            # No file could be opened for a moment, say; what was seen before still tells enough.
+            agent.log.warning("the host's counters cannot be read", reason=str(fault))
         await agent.clock.sleep(SAMPLE_SECONDS)
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import uvicorn
 
-from entrypoints.connections import ConnectionLimits, bounded_protocol
+from entrypoints.connections import ConnectionLimits, bounded_protocol, limits_within
 from entrypoints.http import bodies
 from tests.support.agents import KEY, World, agent_on_twins
 from tests.support.api import WEB, begin, call
@@ -189,3 +189,14 @@ async def test_a_body_that_only_drips_is_given_up(
 
     assert answer.status_code == 408
     assert "bytes a second" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("files", "in_all", "per_peer"), [(65_536, 1024, 256), (1024, 256, 64), (1, 4, 1)]
+)
+def test_connections_leave_the_agent_files_of_its_own(
+    files: int, in_all: int, per_peer: int
+) -> None:
+    limits = limits_within(files)
+
+    assert (limits.in_all, limits.per_peer) == (in_all, per_peer)
