@@ -73,6 +73,8 @@ def test_all_documents_of_a_file_are_read() -> None:
         "a0: &a0 {x: 1}\n"
         + "".join(f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9)),
         "a: " + "x" * MAX_COMPOSE_FILE_BYTES,
+        "a: &a " + "x" * 20_000 + "\nb: [" + "*a, " * 900 + "]",
+        "a: [" + "y," * 200_000 + "]",
     ],
 )
 def test_what_could_be_read_otherwise_or_without_end_is_refused(text: str | bytes) -> None:

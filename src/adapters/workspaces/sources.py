@@ -15,7 +15,10 @@ from domain.errors import BundleRefused
 
 MAX_DEPTH = 50
 MAX_NODES = 100_000
-"""How many values a file may have once its aliases are written out."""
+"""How many values a file may have once its aliases are written out; long texts count for more."""
+
+TEXT_OF_ONE_VALUE = 64
+"""How many characters count as one value: Compose reads every text again for each alias of it."""
 
 MAX_ALIASES = 1_000
 MAX_DOCUMENTS = 10
@@ -86,7 +89,10 @@ def _documents(text: str) -> tuple[Plain, ...]:
 def _check_events(text: str) -> None:
     """Refuses, before any tree is made, what is too much or what others read otherwise."""
     depth = aliases = documents = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for count, event in enumerate(yaml.parse(text, Loader=_LOADER)):
+        if count > MAX_NODES:
+            # What is refused anyway is not read to its end.
+            raise _Refusal(f"it has more than {MAX_NODES} values")
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if event.tags or event.version not in {None, (1, 1), (1, 2)}:
@@ -116,7 +122,8 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
         return known
     # Nothing yet, which shows a node that is reached from itself.
     sizes[id(node)] = 0
-    size = 1 + sum(_size(child, sizes) for child in _children(node))
+    text = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+    size = 1 + text // TEXT_OF_ONE_VALUE + sum(_size(child, sizes) for child in _children(node))
     if size > MAX_NODES:
         raise _Refusal(f"with its aliases written out it has more than {MAX_NODES} values")
     sizes[id(node)] = size

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import anyio
+
 from domain.bundles import DOTENV_NAME
 from domain.compose_burden import Edge, burdens, edges, too_many_paths
 from domain.compose_model import ComposeModel, ComposeService, compose_model
@@ -16,6 +18,9 @@ from domain.names import OperationId
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
 from domain.ports.workspaces import Workspaces
+
+AT_ONCE = 2
+"""How many bundles Compose reads at once, checks and deploys together."""
 
 MOST_FILES = 32
 """How many Compose files one bundle may be made of."""
@@ -40,6 +45,7 @@ class Gate:
         self._workspaces = workspaces
         self._contexts = contexts
         self.rules = rules
+        self._slots = anyio.Semaphore(AT_ONCE)
 
     async def model(
         self, operation: OperationId, project: Project, variables: Mapping[str, str]
@@ -56,7 +62,8 @@ class Gate:
             StepFailed: Compose cannot read it.
         """
         await self._look(operation, project)
-        whole = await self._compose.resolve(project, variables, all_profiles=True)
+        async with self._slots:
+            whole = await self._compose.resolve(project, variables, all_profiles=True)
         _raise_if_any(judge(whole.document, self.rules, folder=project.directory))
         if not any(body.get("profiles") for body in whole.document["services"].values()):
             return _unmistakable(whole)
