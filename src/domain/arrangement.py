@@ -17,7 +17,10 @@ from domain.limits import ContainerLimits, HeldLimits, LimitRules, own_limits
 from domain.names import EnvironmentName
 
 ENVIRONMENT_LABEL = "container-host-agent.environment"
-"""Marks containers with the environment that they belong to."""
+"""Marks containers, networks and volumes with the environment that they belong to."""
+
+WORKSPACE_LABEL = "container-host-agent.workspace"
+"""Marks what an agent made with its workspace, by which agents on one Engine tell it apart."""
 
 _CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
 
@@ -35,6 +38,13 @@ class Arrangement(msgspec.Struct, frozen=True, kw_only=True):
     """Network → address range."""
     policy: PolicyRules = PolicyRules()
     """What its bundle was held to."""
+    workspace: str = ""
+    """The folder that the agent's environments stand in."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What everything that is made for it is marked with."""
+        return {ENVIRONMENT_LABEL: self.name, WORKSPACE_LABEL: self.workspace}
 
 
 def service_records(
@@ -112,7 +122,7 @@ def arranged(
             name: _network(name, body or {}, arrangement)
             for name, body in (document.get("networks") or {}).items()
         },
-        **{kind: _named(document[kind], arrangement.name) for kind in _NAMED if kind in document},
+        **{kind: _named(kind, document[kind], arrangement) for kind in _NAMED if kind in document},
     }
 
 
@@ -136,13 +146,18 @@ _NAMED = ("volumes", "configs", "secrets")
 """What bears the environment's name, beside its networks."""
 
 
-def _named(bodies: Mapping[str, Any] | None, name: str) -> Document:
+def _named(kind: str, bodies: Mapping[str, Any] | None, arrangement: Arrangement) -> Document:
     return {
-        key: body
-        if (body or {}).get("external")
-        else {**(body or {}), "name": resource_name(name, key)}
+        key: body if (body or {}).get("external") else _own(kind, key, body or {}, arrangement)
         for key, body in (bodies or {}).items()
     }
+
+
+def _own(kind: str, key: str, body: Mapping[str, Any], arrangement: Arrangement) -> Document:
+    own = {**body, "name": resource_name(arrangement.name, key)}
+    if kind == "volumes":
+        own["labels"] = {**(body.get("labels") or {}), **arrangement.labels}
+    return own
 
 
 def _images(model: ComposeModel, project: str, plans: Mapping[str, BuildPlan]) -> Mapping[str, str]:
@@ -167,7 +182,7 @@ def _service(
     if image is not None:
         service["image"] = image
         service["pull_policy"] = "never"
-    service["labels"] = {**(body.get("labels") or {}), ENVIRONMENT_LABEL: arrangement.name}
+    service["labels"] = {**(body.get("labels") or {}), **arrangement.labels}
     if ports := body.get("ports"):
         service["ports"] = [_port(port, arrangement.policy) for port in ports]
     if alias := body.get("container_name"):
@@ -219,7 +234,12 @@ def _limited(service: Mapping[str, Any], limits: HeldLimits) -> Document:
 def _network(name: str, body: Mapping[str, Any], arrangement: Arrangement) -> Document:
     if body.get("external"):
         return body
-    network = {**body, "name": resource_name(arrangement.name, name), "enable_ipv6": False}
+    network = {
+        **body,
+        "name": resource_name(arrangement.name, name),
+        "enable_ipv6": False,
+        "labels": {**(body.get("labels") or {}), **arrangement.labels},
+    }
     if subnet := arrangement.subnets.get(name):
         network["ipam"] = {"config": [{"subnet": subnet}]}
     elif ranges := _ranges(body):
@@ -244,7 +264,12 @@ def with_images(document: Document, plans: Mapping[str, BuildPlan]) -> Document:
 
 
 def build_document(
-    model: ComposeModel, project: str, plans: Collection[BuildPlan], *, digests: Mapping[str, str]
+    model: ComposeModel,
+    project: str,
+    plans: Collection[BuildPlan],
+    *,
+    digests: Mapping[str, str],
+    workspace: str = "",
 ) -> Document:
     """The document that builds the images of ``plans`` and nothing else.
 
@@ -253,12 +278,14 @@ def build_document(
         project: the Compose project that the images are marked with.
         plans: what is to be built.
         digests: tag → digest, which the image is marked with.
+        workspace: the folder of the agent that builds them.
     """
     bodies = model.document["services"]
     services = {}
     for plan in plans:
         build = bodies[plan.service]["build"]
-        labels = {**(build.get("labels") or {}), BUILD_LABEL: digests.get(plan.tag, "")}
+        own = {BUILD_LABEL: digests.get(plan.tag, ""), WORKSPACE_LABEL: workspace}
+        labels = {**(build.get("labels") or {}), **own}
         # What a step leaves in a cache mount must not reach the builds of others.
         arguments = {k: v for k, v in (build.get("args") or {}).items() if v is not None}
         arguments[_CACHE_NAMESPACE] = plan.tag

@@ -146,6 +146,16 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = {}
+
+
+class Marked(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A network or volume that bears the label of an environment."""
+
+    kind: str
+    """``network`` or ``volume``."""
+    name: str
+    environment: str
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """Environments: a bundle deployed under a name, its states and the ways between them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -33,6 +34,9 @@ TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
     _S.DELETING: frozenset({_S.DELETING, _S.DEPLOYING}),
 }
 """From each state, the states that may follow. What is gone has no record and so no state."""
+
+
+_SETTLED = frozenset({_S.RUNNING, _S.STOPPED, _S.DEGRADED})
 
 
 class Isolation(StrEnum):
@@ -124,6 +128,23 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
             reason=reason,
         )
 
+    def failed(self, *, at: datetime, reason: str) -> "Environment":
+        """The same environment when its deploy has failed and nothing of it is left."""
+        failed = self.becoming(EnvironmentState.FAILED, at=at, reason=reason)
+        return msgspec.structs.replace(failed, networks={}, images={}, last_error=reason)
+
+    def observed(self, containers: Sequence[Container]) -> EnvironmentState:
+        """The state that its containers show; one that lacks some is not well while others run."""
+        state = observed_state(containers)
+        if state is EnvironmentState.RUNNING and self.lacking(containers):
+            return EnvironmentState.DEGRADED
+        return state
+
+    def lacking(self, containers: Sequence[Container]) -> tuple[str, ...]:
+        """Services that have fewer containers than they were deployed with."""
+        found = Counter(container.service for container in containers)
+        return tuple(s.name for s in self.services if found[s.name] < s.replicas)
+
     def held(self, now: datetime) -> bool:
         """Whether somebody holds it."""
         return self.hold is not None and self.hold.stands(now)
@@ -132,6 +153,11 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     def deployed(self) -> bool:
         """Whether anything of it may stand on the host."""
         return self.state is not EnvironmentState.FAILED
+
+    @property
+    def settled(self) -> bool:
+        """Whether its containers alone tell its state."""
+        return self.state in _SETTLED
 
 
 def observed_state(containers: Sequence[Container]) -> EnvironmentState:

@@ -75,4 +75,12 @@ def shared_tag(digest: str) -> str:
 
 def own_tag(digest: str) -> str:
     """The name of an image of one environment."""
-    return f"{REPOSITORY}/own:{digest}"
+    return f"{_OWN}{digest}"
+
+
+def is_own(tag: str) -> bool:
+    """Whether a tag names an image of one environment."""
+    return tag.startswith(_OWN)
+
+
+_OWN = f"{REPOSITORY}/own:"

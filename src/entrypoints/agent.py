@@ -14,6 +14,7 @@ from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
+from domain.usecases.consistency import Consistency
 from domain.usecases.deploy import Deploy
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
@@ -27,6 +28,7 @@ from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
 from domain.usecases.space import Space
+from domain.usecases.states import States
 from entrypoints.settings import Settings
 
 
@@ -70,6 +72,8 @@ class Agent:
     logs: ContainerLogs
     events: EngineEvents
     recovery: Recovery
+    consistency: Consistency
+    states: States
     heartbeat: Heartbeat
     health: Health
     clock: Clock

@@ -70,22 +70,30 @@ from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
+from domain.usecases.consistency import Consistency
 from domain.usecases.deploy import Deploy
+from domain.usecases.environment_checks import EnvironmentChecks
 from domain.usecases.gate import Gate
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat, WithoutEngine
 from domain.usecases.host import HostWatch
 from domain.usecases.housekeeping import Housekeeping, HousekeepingRules
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import LifetimeRules, Lifetimes
+from domain.usecases.memos import Memos
+from domain.usecases.mending import Mending
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
 from domain.usecases.resolving import Resolving
+from domain.usecases.restoring import Restoring
 from domain.usecases.space import Space
+from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
+from domain.usecases.states import States
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
@@ -282,6 +290,9 @@ class _Changes:
     library: Library
     housekeeping: Housekeeping
     recovery: Recovery
+    consistency: Consistency
+    memos: Memos
+    states: States
 
 
 def _changes(
@@ -326,7 +337,8 @@ def _changes(
         contexts=adapters.contexts,
         rules=policy_rules(settings),
     )
-    standing = Standing(workspaces=adapters.workspaces, gate=gate, clock=clock, log=log)
+    staging = Staging(operations, clock)
+    standing = Standing(workspaces=adapters.workspaces, gate=gate, staging=staging, log=log)
     undo = Undo(
         environments=store.environments,
         workspaces=adapters.workspaces,
@@ -389,20 +401,75 @@ def _changes(
         resolving=resolving,
         builds=builds,
         operations=operations,
+        staging=staging,
         inventory=inventory,
         space=space,
         clock=clock,
         log=log,
         build_seconds=settings.deploy_timeout,
     )
-    recovery = Recovery(
+    mending = Mending(
         store=store,
+        workspaces=adapters.workspaces,
+        resources=runtime.resources,
+        inventory=inventory,
+        undo=undo,
+        builds=builds,
+        clearing=clearing,
+        clock=clock,
+        log=log,
+    )
+    memos = Memos(adapters.workspaces)
+    states = States(
+        environments=store.environments,
+        operations=operations,
+        inventory=inventory,
+        clock=clock,
+        log=log,
+    )
+    consistency = Consistency(
+        operations=operations,
+        inventory=inventory,
+        resources=runtime.resources,
+        states=states,
+        environments=EnvironmentChecks(
+            environments=store.environments,
+            workspaces=adapters.workspaces,
+            operations=operations,
+            inventory=inventory,
+            mending=mending,
+            restoring=Restoring(
+                environments=store.environments,
+                workspaces=adapters.workspaces,
+                clock=clock,
+                log=log,
+            ),
+            lifecycle=lifecycle,
+            memos=memos,
+        ),
+        leftovers=LeftoverChecks(
+            store=store,
+            workspaces=adapters.workspaces,
+            resources=runtime.resources,
+            inventory=inventory,
+            operations=operations,
+            staging=staging,
+            mending=mending,
+            builds=builds,
+            library=library,
+            clearing=clearing,
+        ),
+        clock=clock,
+        log=log,
+    )
+    recovery = Recovery(
+        records=store.operations,
         workspaces=adapters.workspaces,
         compose=runtime.compose,
         inventory=inventory,
         operations=operations,
-        undo=undo,
-        builds=builds,
+        mending=mending,
+        consistency=consistency,
         clearing=clearing,
         lifecycle=lifecycle,
         clock=clock,
@@ -421,6 +488,9 @@ def _changes(
         library=library,
         housekeeping=housekeeping,
         recovery=recovery,
+        consistency=consistency,
+        memos=memos,
+        states=states,
     )
 
 
@@ -487,6 +557,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         lifecycle=changes.lifecycle,
         operations=changes.operations,
         chronicle=chronicle,
+        memos=changes.memos,
         clock=clock,
         log=log,
         rules=LifetimeRules(
@@ -511,6 +582,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         heartbeat=heartbeat,
         operations=changes.operations,
         recovery=changes.recovery,
+        consistency=changes.consistency,
         clock=clock,
         log=log,
         version=VERSION,
@@ -545,6 +617,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         logs=runtime.logs,
         events=runtime.events,
         recovery=changes.recovery,
+        consistency=changes.consistency,
+        states=changes.states,
         heartbeat=heartbeat,
         health=health,
         clock=clock,

@@ -6,7 +6,7 @@ from functools import partial
 
 import anyio
 
-from domain.errors import AgentError
+from domain.errors import AgentError, StoreUnavailable
 from entrypoints.agent import Agent
 
 SAMPLE_SECONDS = 2.0
@@ -29,6 +29,8 @@ AUDIT_SECONDS = 1.0
 
 _EVENTS_PAUSE_SECONDS = 3.0
 
+_FIRST_RETRY_SECONDS = 0.5
+
 _A_MOMENT = timedelta(microseconds=1)
 """So that an event that was seen does not come again."""
 
@@ -41,9 +43,10 @@ async def run_workers(agent: Agent) -> None:
     await agent.host.observe()
     async with anyio.create_task_group() as group:
         group.start_soon(_watch_host, agent)
-        group.start_soon(_every, agent, INVENTORY_SECONDS, partial(_look_at_engine, agent))
+        group.start_soon(_watch_engine, agent)
         group.start_soon(_every, agent, STORE_SECONDS, agent.health.observe_store)
         group.start_soon(agent.recovery.run)
+        group.start_soon(agent.consistency.run)
         group.start_soon(_heartbeat, agent)
         group.start_soon(_watch_containers, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
@@ -64,11 +67,45 @@ async def _watch_host(agent: Agent) -> None:
         await agent.clock.sleep(SAMPLE_SECONDS)
 
 
+async def _watch_engine(agent: Agent) -> None:
+    """Looks at the containers; while the Engine is away more often at first, and never in step."""
+    failed = 0
+    while True:
+        try:
+            await _look_at_engine(agent)
+            failed = 0
+        except AgentError as fault:
+            failed += 1
+            agent.log.debug("worker goes on", reason=fault.detail)
+        await agent.clock.sleep(engine_pause_seconds(failed, agent.clock.chance()))
+
+
+def engine_pause_seconds(failed: int, chance: float) -> float:
+    """How long to wait for the next look at the Engine.
+
+    Args:
+        failed: how many looks in a row it did not answer.
+        chance: a random number from 0 to 1 that spreads the agents of a fleet.
+    """
+    if not failed:
+        return INVENTORY_SECONDS
+    longest = min(INVENTORY_SECONDS, _FIRST_RETRY_SECONDS * 2.0 ** min(failed - 1, 8))
+    return longest * (0.5 + 0.5 * chance)
+
+
 async def _look_at_engine(agent: Agent) -> None:
     await agent.inventory.refresh()
     info = agent.inventory.engine_info
     if info is not None and info.root_dir:
         agent.host.paths["docker"] = info.root_dir
+    await _if_open(agent, _states)
+
+
+async def _states(agent: Agent) -> None:
+    try:
+        await agent.states.follow()
+    except StoreUnavailable as fault:
+        agent.log.debug("states not written", reason=fault.detail)
 
 
 async def _if_open(agent: Agent, work: Callable[[Agent], Awaitable[None]]) -> None:

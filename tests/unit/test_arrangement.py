@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domain.arrangement import (
     ENVIRONMENT_LABEL,
+    WORKSPACE_LABEL,
     Arrangement,
     arranged,
     belongs_to,
@@ -113,10 +114,12 @@ def test_networks_and_volumes_bear_the_environments_name_whatever_they_were_call
 
     assert document["name"] == LAB
     assert {n["name"] for n in document["networks"].values()} == {"lab_default", "lab_own"}
+    own = {ENVIRONMENT_LABEL: LAB, WORKSPACE_LABEL: ""}
     assert document["volumes"] == {
-        "data": {"name": "lab_data", "labels": {"a": "b"}},
-        "more": {"name": "lab_more"},
+        "data": {"name": "lab_data", "labels": {"a": "b", **own}},
+        "more": {"name": "lab_more", "labels": own},
     }
+    assert all(own == network["labels"] for network in document["networks"].values())
 
 
 def test_networks_get_their_subnets_in_place_of_what_was_there() -> None:
@@ -162,11 +165,9 @@ def test_a_container_name_becomes_an_alias_in_each_of_its_networks() -> None:
 def test_containers_are_marked_with_their_environment_whatever_the_bundle_says() -> None:
     labels = {"owner": "me", ENVIRONMENT_LABEL: "somebody-elses"}
 
-    assert only({"image": "x"})["labels"] == {ENVIRONMENT_LABEL: LAB}
-    assert only({"image": "x", "labels": labels})["labels"] == {
-        "owner": "me",
-        ENVIRONMENT_LABEL: LAB,
-    }
+    own = {ENVIRONMENT_LABEL: LAB, WORKSPACE_LABEL: ""}
+    assert only({"image": "x"})["labels"] == own
+    assert only({"image": "x", "labels": labels})["labels"] == {"owner": "me", **own}
 
 
 def test_limits_are_set_in_composes_words() -> None:
@@ -283,7 +284,7 @@ def test_what_is_built_is_built_alone_and_marked_with_its_digest() -> None:
         networks={"default": None},
     )
 
-    document = build_document(found, "builds", [PLAN], digests={PLAN.tag: "d1"})
+    document = build_document(found, "builds", [PLAN], digests={PLAN.tag: "d1"}, workspace="/labs")
 
     assert document == {
         "name": "builds",
@@ -292,7 +293,7 @@ def test_what_is_built_is_built_alone_and_marked_with_its_digest() -> None:
                 "image": PLAN.tag,
                 "build": {
                     "context": "/x",
-                    "labels": {"owner": "me", BUILD_LABEL: "d1"},
+                    "labels": {"owner": "me", BUILD_LABEL: "d1", WORKSPACE_LABEL: "/labs"},
                     # Cache mounts are nobody else's.
                     "args": {"BUILDKIT_CACHE_MOUNT_NS": PLAN.tag},
                 },

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
+from domain.consistency import DifferenceKind
 from domain.containers import ContainerState
 from domain.environments import EnvironmentState
 from domain.names import EnvironmentName, OperationId
@@ -117,7 +118,9 @@ async def test_files_that_cannot_be_removed_do_not_keep_the_agent_closed(world: 
 
     async with agent_on_twins(outside=world) as after:
         assert (await after.http.get("/ready")).status_code == 200
-        assert after.engine.erased == ["/removed/gone-lab"]
+        assert set(after.engine.erased) == {"/removed/gone-lab"}
+        (stuck,) = after.agent.consistency.report.differences
+        assert (stuck.kind, "gone-lab" in stuck.detail) == (DifferenceKind.STUCK_FILES, True)
         assert after.log.named("old files not removed")
 
 

@@ -11,12 +11,14 @@ from docker import APIClient
 from docker.utils import parse_repository_tag
 
 from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import (
     PROJECT_LABEL,
     Container,
     ContainerState,
     EngineInfo,
     Image,
+    Marked,
     PublishedPort,
 )
 from domain.errors import EngineRefused
@@ -130,7 +132,9 @@ class DockerProjectResources:
         rows = await self._client.call(
             "listing images", lambda api: api.images(filters={"label": _label(project)})
         )
-        images = (Image(id=row["Id"], tags=_tags(row)) for row in rows)
+        images = (
+            Image(id=row["Id"], tags=_tags(row), labels=row.get("Labels") or {}) for row in rows
+        )
         return sorted(images, key=lambda image: image.id)
 
     async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
@@ -183,6 +187,17 @@ class DockerProjectResources:
             await self._client.call("listing volumes", lambda api: _volumes(api, project))
         )
 
+    async def marked(self, workspace: str) -> Sequence[Marked]:
+        """Networks and volumes that an agent with this workspace made for its environments."""
+        filters = {"label": [f"{WORKSPACE_LABEL}={workspace}", ENVIRONMENT_LABEL]}
+
+        def work(api: APIClient) -> list[Marked]:
+            networks: Sequence[_Json] = api.networks(filters=filters)
+            volumes: Sequence[_Json] = api.volumes(filters=filters)["Volumes"] or []
+            return [*_marked("network", networks), *_marked("volume", volumes)]
+
+        return sorted(await self._client.call("looking for what environments left", work))
+
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:
@@ -209,6 +224,13 @@ class DockerProjectResources:
 
     async def _change(self, what: str, work: Callable[[APIClient], None]) -> None:
         await self._client.call(what, work, seconds=CHANGE_SECONDS)
+
+
+def _marked(kind: str, rows: Sequence[_Json]) -> Sequence[Marked]:
+    return [
+        Marked(kind=kind, name=row["Name"], environment=row["Labels"][ENVIRONMENT_LABEL])
+        for row in rows
+    ]
 
 
 def _label(project: str) -> str:

@@ -110,6 +110,7 @@ class MemoryCompose:
         image = hashlib.sha256(project.name.encode() + name.encode() + dockerfile).hexdigest()
         tag = body.get("image") or f"{project.name}-{name}"
         self._engine.images[f"sha256:{image}"] = (project.name, name)
+        self._engine.labels[f"sha256:{image}"] = body["build"].get("labels") or {}
         self._engine.tags[tag if ":" in tag else f"{tag}:latest"] = f"sha256:{image}"
 
     async def _dockerfile(self, project: Project, build: Any) -> bytes | None:
@@ -139,11 +140,13 @@ class MemoryCompose:
             self._create_network(body, project.name)
         for body in (document.get("volumes") or {}).values():
             self._engine.volumes[body["name"]] = project.name
+            self._engine.labels.setdefault(body["name"], body.get("labels") or {})
         for service, number, body in _instances(document):
             self._start(project, service, number, body, on_line)
 
     def _create_network(self, body: Mapping[str, Any], project: str) -> None:
         self._engine.networks[body["name"]] = project
+        self._engine.labels[body["name"]] = body.get("labels") or {}
         for entry in (body.get("ipam") or {}).get("config") or ():
             self._engine.subnets[body["name"]] = entry["subnet"]
 

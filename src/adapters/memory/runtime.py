@@ -9,7 +9,8 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image
+from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
+from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image, Marked
 from domain.errors import EngineUnavailable
 
 
@@ -27,6 +28,8 @@ class MemoryEngine:
         """Network → address range."""
         self.volumes: dict[str, str] = {}
         """Volume → project."""
+        self.labels: dict[str, Mapping[str, str]] = {}
+        """Labels of networks and volumes, and of images by their identifier."""
         self.images: dict[str, tuple[str, str]] = {}
         """Image identifier → project and labels' digest."""
         self.tags: dict[str, str] = {}
@@ -171,9 +174,7 @@ class MemoryProjectResources:
         """The images that were built for the project, sorted by identifier."""
         await self._engine.answer()
         return [
-            Image(
-                id=image, tags=tuple(sorted(t for t, i in self._engine.tags.items() if i == image))
-            )
+            Image(id=image, tags=self._tags(image), labels=self._engine.labels.get(image, {}))
             for image, (owner, _) in sorted(self._engine.images.items())
             if owner == project
         ]
@@ -215,6 +216,7 @@ class MemoryProjectResources:
         await self._engine.answer()
         if image_id not in self._engine.tags.values():
             self._engine.images.pop(image_id, None)
+            self._engine.labels.pop(image_id, None)
 
     def _used(self, tag: str) -> bool:
         return any(_with_version(c.image) == tag for c in self._engine.containers.values())
@@ -223,6 +225,20 @@ class MemoryProjectResources:
         """Names of the project's named volumes, sorted."""
         await self._engine.answer()
         return sorted(name for name, owner in self._engine.volumes.items() if owner == project)
+
+    async def marked(self, workspace: str) -> Sequence[Marked]:
+        """Networks and volumes that an agent with this workspace made."""
+        await self._engine.answer()
+        standing = [
+            *(("network", name) for name in self._engine.networks),
+            *(("volume", name) for name in self._engine.volumes),
+        ]
+        return sorted(
+            Marked(kind=kind, name=name, environment=labels[ENVIRONMENT_LABEL])
+            for kind, name in standing
+            if (labels := self._engine.labels.get(name, {})).get(WORKSPACE_LABEL) == workspace
+            and ENVIRONMENT_LABEL in labels
+        )
 
     async def sweep(
         self,
@@ -237,10 +253,12 @@ class MemoryProjectResources:
             self._engine.remove(name)
         for network in [n for n, owner in self._engine.networks.items() if owner == project]:
             del self._engine.networks[network]
+            self._engine.labels.pop(network, None)
             self._engine.subnets.pop(network, None)
         for volume in await self.volumes(project):
             if volume not in keep_volumes:
                 del self._engine.volumes[volume]
+                self._engine.labels.pop(volume, None)
 
     async def erase(self, directory: str) -> None:
         """Notes that the folder was to be emptied; there is no Engine to do it."""

@@ -64,6 +64,11 @@ class MemoryBundles:
         archive = self.library.get(digest)
         return None if archive is None else _kept(digest, len(archive))
 
+    async def digests(self) -> Sequence[BundleDigest]:
+        """The digests of all kept archives."""
+        await anyio.lowlevel.checkpoint()
+        return sorted(self.library)
+
     async def forget(self, digest: BundleDigest) -> None:
         """Removes a kept archive."""
         await anyio.lowlevel.checkpoint()
@@ -179,6 +184,11 @@ class MemoryWorkspaces:
         names = [*project.files, ".env"]
         return reads_the_same_anywhere(files[name,] for name in names if (name,) in files)
 
+    @property
+    def root(self) -> str:
+        """The folder that all environments stand in."""
+        return "/standing"
+
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""
         return f"/standing/{name}"
@@ -289,6 +299,13 @@ class MemoryWorkspaces:
         found = [await self.project(name) for name in sorted(self.standing)]
         return [project for project in found if project is not None]
 
+    async def stray_models(self) -> Sequence[EnvironmentName]:
+        """Names that have a model and no folder."""
+        await anyio.lowlevel.checkpoint()
+        models = sorted(path.removeprefix("/models/") for path in self.models)
+        names = [EnvironmentName(name) for name in models if "/" not in name]
+        return [name for name in names if name not in self.standing]
+
     async def unfinished(self) -> Sequence[OperationId]:
         """Operations that left something staged or put aside."""
         await anyio.lowlevel.checkpoint()
@@ -306,14 +323,18 @@ class MemoryWorkspaces:
         self.models.pop(f"/models/{name}", None)
         self._drop_unused_copies()
 
-    async def tidy(self) -> None:
-        """Drops archives nobody waits for; fails as ``remove`` does while anybody is stuck."""
+    async def finish_removals(self) -> None:
+        """Fails as ``remove`` does while anybody is stuck."""
         await anyio.lowlevel.checkpoint()
         for name in sorted(self.stuck):
             raise StorageFailed(
                 f"Files of {name} belong to other users.", blocked_by=f"/removed/{name}"
             )
+
+    async def tidy(self) -> None:
+        """Drops archives nobody waits for, and finishes removals."""
         self.bundles.archives.clear()
+        await self.finish_removals()
 
     async def read(self, project: Project, name: str) -> bytes | None:
         """A file of a project; for the twin of Compose."""

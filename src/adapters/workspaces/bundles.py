@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from pathlib import Path
 
 import anyio
@@ -109,6 +109,15 @@ class DiskBundles:
             return Bundle(id=digest, size_bytes=size, digest=digest, kept=True)
 
         return await self._storage.run("looking for a bundle", work)
+
+    async def digests(self) -> Sequence[BundleDigest]:
+        """The digests of all kept archives."""
+
+        def work() -> list[BundleDigest]:
+            names = sorted(entry.name for entry in self._library.iterdir())
+            return [BundleDigest(f"sha256:{name}") for name in names]
+
+        return await self._storage.run("looking for bundles", work)
 
     async def forget(self, digest: BundleDigest) -> None:
         """Removes a kept archive."""

@@ -184,6 +184,11 @@ class DiskWorkspaces:
 
         return await self._storage.run("reading Compose files", work)
 
+    @property
+    def root(self) -> str:
+        """The folder that all environments stand in."""
+        return str(self._root)
+
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""
         return str(self._root / name)
@@ -336,6 +341,15 @@ class DiskWorkspaces:
 
         return await self._storage.run("looking for projects", work)
 
+    async def stray_models(self) -> Sequence[EnvironmentName]:
+        """Names that have a model and no folder."""
+
+        def work() -> list[EnvironmentName]:
+            found = sorted(path.stem for path in self._models.glob("*.json"))
+            return [EnvironmentName(n) for n in found if not os.path.lexists(self._root / n)]
+
+        return await self._storage.run("looking for models", work)
+
     async def unfinished(self) -> Sequence[OperationId]:
         """Operations that left something staged or put aside."""
 
@@ -354,6 +368,11 @@ class DiskWorkspaces:
         )
         await self._drop_unused_copies()
 
+    async def finish_removals(self) -> None:
+        """Removes what earlier removals could not, or were cut off in."""
+        await self._remove_left_over("")
+        await self._drop_unused_copies()
+
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
 
@@ -362,8 +381,7 @@ class DiskWorkspaces:
                 archive.unlink()
 
         await self._storage.run("dropping old bundles", work)
-        await self._remove_left_over("")
-        await self._drop_unused_copies()
+        await self.finish_removals()
 
     async def _remove(self, path: Path, what: str) -> None:
         """Takes a folder out of sight at once, and then deletes it."""

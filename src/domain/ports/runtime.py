@@ -7,7 +7,7 @@ Engine does not answer in time, and ``EngineRefused`` when it answers with an er
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from domain.containers import Container, EngineInfo, Image
+from domain.containers import Container, EngineInfo, Image, Marked
 
 
 class Containers(Protocol):
@@ -54,6 +54,13 @@ class ProjectResources(Protocol):
 
     async def volumes(self, project: str) -> Sequence[str]:
         """Names of the project's named volumes, sorted."""
+        ...
+
+    async def marked(self, workspace: str) -> Sequence[Marked]:
+        """Networks and volumes that an agent with this workspace made for its environments.
+
+        Sorted by kind and name.
+        """
         ...
 
     async def sweep(

@@ -58,6 +58,10 @@ class Bundles(Protocol):
         """The kept archive of this digest."""
         ...
 
+    async def digests(self) -> Sequence[BundleDigest]:
+        """The digests of all kept archives, sorted."""
+        ...
+
     async def forget(self, digest: BundleDigest) -> None:
         """Removes a kept archive. May be repeated."""
         ...
@@ -146,6 +150,11 @@ class Workspaces(Protocol):
         """
         ...
 
+    @property
+    def root(self) -> str:
+        """The folder that all environments stand in; absolute."""
+        ...
+
     def home(self, name: EnvironmentName) -> str:
         """Where the environment's folder stands, or will."""
         ...
@@ -218,12 +227,20 @@ class Workspaces(Protocol):
         """All that stand, sorted by name; folders that cannot be an environment are left out."""
         ...
 
+    async def stray_models(self) -> Sequence[EnvironmentName]:
+        """Names that have a model and no folder, sorted."""
+        ...
+
     async def unfinished(self) -> Sequence[OperationId]:
         """Operations that left something staged or put aside, sorted."""
         ...
 
     async def remove(self, name: EnvironmentName) -> None:
         """Removes the environment's folder with all that is in it. May be repeated."""
+        ...
+
+    async def finish_removals(self) -> None:
+        """Removes what earlier removals could not, or were cut off in. May be repeated."""
         ...
 
     async def tidy(self) -> None:

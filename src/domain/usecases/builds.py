@@ -12,7 +12,15 @@ from domain.arrangement import build_document, relocated
 from domain.compose_model import ComposeModel, ComposeService
 from domain.dockerfile import base_images, may_read
 from domain.errors import AgentError
-from domain.images import BUILD_PROJECT, BuildPlan, ImageRecord, build_digest, own_tag, shared_tag
+from domain.images import (
+    BUILD_PROJECT,
+    BuildPlan,
+    ImageRecord,
+    build_digest,
+    is_own,
+    own_tag,
+    shared_tag,
+)
 from domain.names import EnvironmentName, OperationId
 from domain.operations import Operation
 from domain.ports.clock import Clock
@@ -221,7 +229,13 @@ class Builds:
         self, run: Run, planned: Planned, missing: Sequence[BuildPlan], rebuild: Rebuild
     ) -> None:
         await run.building(tuple(plan.tag for plan in missing))
-        document = build_document(planned.model, BUILD_PROJECT, missing, digests=planned.digests)
+        document = build_document(
+            planned.model,
+            BUILD_PROJECT,
+            missing,
+            digests=planned.digests,
+            workspace=self._workspaces.root,
+        )
         project = await self._workspaces.build_project(run.id, planned.project, document)
         async with self._slots[rebuild is Rebuild.MISSING]:
             await self._compose.build(project, run.line, anew=rebuild is Rebuild.ANEW)
@@ -273,10 +287,45 @@ class Builds:
 
     async def discard(self, operation: Operation) -> None:
         """Removes what an operation built or pulled that has failed, unless others need it."""
-        used = await self.used(without=operation.id)
         for tag in (*operation.builds, *operation.pulls):
-            if tag not in used:
-                await self.remove(tag)
+            async with self._alone([tag]):
+                if tag not in await self.used(without=operation.id):
+                    await self.remove(tag)
+
+    async def reconcile(
+        self, *, own: Collection[str], at_hand: Collection[str]
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Brings the records of built images in line with the Engine.
+
+        Args:
+            own: tags at hand that this agent must have built.
+            at_hand: all tags at hand that agents built.
+
+        Returns:
+            The tags whose records were made anew, and those whose records went.
+        """
+        known = {record.tag: record for record in await self._images.list()}
+        owners = {
+            tag: record.name
+            for record in await self._environments.list()
+            for tag in record.images.values()
+        }
+        adopted = sorted(set(own) - known.keys())
+        for tag in adopted:
+            now = self._clock.now()
+            owner = owners.get(tag) if is_own(tag) else None
+            await self._images.put(
+                ImageRecord(tag=tag, created_at=now, used_at=now, environment=owner)
+            )
+        gone = sorted(t for t, r in known.items() if not r.pulled and t not in at_hand)
+        return adopted, [tag for tag in gone if await self._forget_gone(tag)]
+
+    async def _forget_gone(self, tag: str) -> bool:
+        async with self._alone([tag]):
+            if tag in await self.used() or await self._resources.image_ids([tag]):
+                return False
+            await self._images.remove(tag)
+            return True
 
     async def remove(self, tag: str) -> bool:
         """Removes an image and its record; whether it went. One that a container uses stays."""

@@ -20,6 +20,7 @@ from domain.compose_model import ComposeModel, Document
 from domain.environments import Environment, EnvironmentState, Hold, Isolation
 from domain.errors import AgentError, EnvironmentExists, NameTaken
 from domain.limits import ContainerLimits, LimitRules
+from domain.memo import with_memo
 from domain.names import EnvironmentName
 from domain.operations import (
     BY_MANAGER,
@@ -328,9 +329,9 @@ class Deploy:
         )
         if copies:
             await self._workspaces.keep_apart(run.id, name, copies)
-        await self._workspaces.keep_model(
-            run.id, relocated(document, project.directory, self._workspaces.home(name))
-        )
+        document = relocated(document, project.directory, self._workspaces.home(name))
+        record = await self._record(name)
+        await self._workspaces.keep_model(run.id, with_memo(document, record))
 
     async def _arrange(
         self, request: DeployRequest, model: ComposeModel, planned: Planned
@@ -355,6 +356,7 @@ class Deploy:
             services=services,
             subnets=subnets,
             policy=self._gate.rules,
+            workspace=self._workspaces.root,
         )
 
     async def _record(self, name: EnvironmentName) -> Environment:

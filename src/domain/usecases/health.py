@@ -11,10 +11,17 @@ from domain.heartbeat import HeartbeatResult, HeartbeatStatus
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import Store
+from domain.usecases.consistency import Consistency
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations
 from domain.usecases.recovery import Recovery
+
+# Names of environments are for those who have the key.
+_DIFFERENCES = (
+    "Records, Engine and disk differ in {} things that the agent cannot bring in order by itself: "
+    "GET /api/v1/system/consistency lists them."
+)
 
 
 class HealthState(StrEnum):
@@ -64,6 +71,7 @@ class Health:
         heartbeat: Heartbeat,
         operations: Operations,
         recovery: Recovery,
+        consistency: Consistency,
         clock: Clock,
         log: Log,
         version: str,
@@ -73,6 +81,7 @@ class Health:
         self._heartbeat = heartbeat
         self._operations = operations
         self._recovery = recovery
+        self._consistency = consistency
         self._clock = clock
         self._log = log
         self._version = version
@@ -103,6 +112,8 @@ class Health:
         reasons = tuple(part.reason for part in parts if part.reason and part.state != "off")
         if self._recovery.trouble and engine.state == "up":
             reasons = (*reasons, self._recovery.trouble)
+        if count := len(self._consistency.report.differences):
+            reasons = (*reasons, _DIFFERENCES.format(count))
         return HealthReport(
             status=HealthState.DEGRADED if reasons else HealthState.OK,
             reasons=reasons,

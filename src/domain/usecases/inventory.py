@@ -26,6 +26,8 @@ class InventoryWatch:
         """What the Engine last said of itself."""
         self.asked = anyio.Event()
         """Set once the Engine has answered or failed to."""
+        self.returned = anyio.Event()
+        """Set, and then replaced, when the Engine answers again after it did not."""
 
     async def refresh(self) -> Inventory:
         """The picture as the Engine tells it now.
@@ -62,6 +64,8 @@ class InventoryWatch:
         if self.picture.fault and self.picture.fault_since is not None:
             away = (self._clock.now() - self.picture.fault_since).total_seconds()
             self._log.info("engine answers again", away_seconds=round(away, 1))
+            self.returned.set()
+            self.returned = anyio.Event()
         self.picture = Inventory(containers=tuple(containers), seen_at=self._clock.now())
 
     def _note(self, fault: AgentError) -> None:

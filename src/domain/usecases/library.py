@@ -8,7 +8,13 @@ import msgspec
 
 from domain.bundles import VPN_PROFILE_NAME, BundleRecord
 from domain.compose_model import ComposeModel
-from domain.errors import AgentError, BundleInUse, BundleNotFound, DigestMismatch
+from domain.errors import (
+    AgentError,
+    BundleInUse,
+    BundleNotFound,
+    BundleRefused,
+    DigestMismatch,
+)
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Asked, OperationKind, Step
 from domain.ports.clock import Clock
@@ -22,6 +28,10 @@ from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
+from domain.usecases.staging import Staging
+
+_ARRIVAL_SECONDS = 60.0
+"""How long after its record a bundle's archive may take its place."""
 
 # Compose wants a name; what is built ahead must not depend on it.
 _NOBODY = EnvironmentName("bundle")
@@ -45,6 +55,7 @@ class Library:
         resolving: Resolving,
         builds: Builds,
         operations: Operations,
+        staging: Staging,
         inventory: InventoryWatch,
         space: Space,
         clock: Clock,
@@ -59,6 +70,7 @@ class Library:
         self._resolving = resolving
         self._builds = builds
         self._operations = operations
+        self._staging = staging
         self._inventory = inventory
         self._space = space
         self._clock = clock
@@ -182,12 +194,12 @@ class Library:
     @asynccontextmanager
     async def _staged(self, bundle: Bundle) -> AsyncIterator[tuple[OperationId, Project]]:
         """A bundle unpacked for as long as somebody looks at it."""
-        operation = OperationId(self._clock.new_id())
-        try:
-            yield operation, await self._workspaces.stage(operation, _NOBODY, bundle)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._workspaces.commit(operation)
+        with self._staging.look() as look:
+            try:
+                yield look, await self._workspaces.stage(look, _NOBODY, bundle)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._workspaces.commit(look)
 
     async def remove(self, digest: BundleDigest) -> None:
         """Removes one; environments that were deployed from it stay as they are.
@@ -214,6 +226,40 @@ class Library:
                 self._log.info("unused bundle removed", bundle=record.digest)
                 removed += 1
         return removed
+
+    async def reconcile(self) -> tuple[Sequence[BundleDigest], Sequence[BundleDigest]]:
+        """Brings records and archives in line; digests known again, and those forgotten."""
+        known = {record.digest: record for record in await self._records.list()}
+        kept = await self._bundles.digests()
+        lost = [digest for digest in kept if digest not in known]
+        gone = [digest for digest in known if digest not in kept]
+        adopted = [digest for digest in lost if await self._adopt(digest)]
+        forgotten = [digest for digest in gone if await self._forget_gone(known[digest])]
+        return adopted, [*forgotten, *(digest for digest in lost if digest not in adopted)]
+
+    async def _adopt(self, digest: BundleDigest) -> bool:
+        """Makes a record of an archive that has none; one that cannot be read goes."""
+        bundle = await self._bundles.kept(digest)
+        if bundle is None:
+            return False
+        try:
+            contents = await self._look_into(bundle)
+        except BundleRefused as fault:
+            self._log.warning("damaged bundle removed", bundle=digest, reason=fault.detail)
+            await self._bundles.forget(digest)
+            return False
+        await self._records.put(_record(bundle, contents, self._clock))
+        return True
+
+    async def _forget_gone(self, record: BundleRecord) -> bool:
+        # One that is being received has its record before its archive.
+        age = abs((self._clock.now() - record.used_at).total_seconds())
+        if age < _ARRIVAL_SECONDS or self._needed(record.digest):
+            return False
+        if await self._bundles.kept(record.digest) is not None:
+            return False
+        await self._records.remove(record.digest)
+        return True
 
     async def build(self, digest: BundleDigest, *, asked: Asked) -> Ticket:
         """Takes the building of a bundle's images ahead of its deploys.

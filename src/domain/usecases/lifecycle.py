@@ -8,7 +8,7 @@ import msgspec
 from domain.arrangement import with_images
 from domain.bundles import VPN_PROFILE_NAME
 from domain.compose_model import compose_model
-from domain.environments import Environment, EnvironmentState, observed_state
+from domain.environments import Environment, EnvironmentState
 from domain.errors import (
     AgentError,
     BundleRefused,
@@ -336,10 +336,13 @@ class Lifecycle:
             picture = await self._inventory.refresh()
         except AgentError:
             return
-        state, now = observed_state(picture.of_project(name)), self._clock.now()
-        await self._environments.update(
-            name, lambda record: record if record.state is state else record.becoming(state, at=now)
-        )
+        containers, now = picture.of_project(name), self._clock.now()
+
+        def noted(record: Environment) -> Environment:
+            state = record.observed(containers)
+            return record if record.state is state else record.becoming(state, at=now)
+
+        await self._environments.update(name, noted)
 
     async def _delete(self, run: Run, name: EnvironmentName, *, cut_off: bool) -> None:
         now = self._clock.now()

@@ -15,6 +15,7 @@ from domain.ports.store import Environments
 from domain.timeline import EntryKind
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.lifecycle import Lifecycle
+from domain.usecases.memos import Memos
 from domain.usecases.operations import Operations
 
 _JUMP_SECONDS = 5.0
@@ -54,6 +55,7 @@ class Lifetimes:
         lifecycle: Lifecycle,
         operations: Operations,
         chronicle: Chronicle,
+        memos: Memos,
         clock: Clock,
         log: Log,
         rules: LifetimeRules,
@@ -62,6 +64,7 @@ class Lifetimes:
         self._lifecycle = lifecycle
         self._operations = operations
         self._chronicle = chronicle
+        self._memos = memos
         self._clock = clock
         self._log = log
         self.rules = rules
@@ -121,10 +124,18 @@ class Lifetimes:
         changed = await self._environments.update(name, amended)
         if changed is None:
             raise EnvironmentNotFound(name)
+        await self._remember(changed)
         await self._change_earlier(name, lambda earlier: self._amended(earlier, change))
         for kind, text in _told(before[-1], changed):
             await self._chronicle.note(name, kind, text, by=by)
         return changed
+
+    async def _remember(self, record: Environment) -> None:
+        try:
+            await self._memos.keep(record)
+        except AgentError as fault:
+            # The next look at consistency tries again.
+            self._log.warning("memo not written", environment=record.name, reason=fault.detail)
 
     def _amended(self, record: Environment, change: Amendment) -> Environment:
         if change.expires_at is not None or change.forever:

@@ -34,6 +34,7 @@ from domain.errors import (
 )
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import (
+    BY_AGENT,
     BY_MANAGER,
     OUTPUT_TAIL_LINES,
     Asked,
@@ -219,6 +220,13 @@ class _Line:
     def __init__(self) -> None:
         self.lock = anyio.Lock()
         self.tickets: list[Ticket] = []
+        self.lookers = 0
+        """How many keep it for a look of the agent's own."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody needs it any more."""
+        return not self.tickets and not self.lookers
 
 
 @dataclass(frozen=True)
@@ -246,6 +254,7 @@ class Operations:
         self._group = anyio.create_task_group()
         self._stack = AsyncExitStack()
         self._refusal: str | None = "The agent is starting and puts its environments in order."
+        self._resuming = False
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._group)
@@ -259,6 +268,10 @@ class Operations:
     ) -> bool | None:
         return await self._stack.__aexit__(kind, fault, trace)
 
+    def resume(self) -> None:
+        """Lets the agent's own operations in, which finish what was cut off."""
+        self._resuming = True
+
     def open(self) -> None:
         """Lets operations in."""
         self._refusal = None
@@ -270,7 +283,7 @@ class Operations:
 
     async def close(self, seconds: float) -> None:
         """Lets no more in, waits for those under way, and after ``seconds`` interrupts them."""
-        self._refusal = "The agent is stopping."
+        self._refusal, self._resuming = "The agent is stopping.", False
         with anyio.move_on_after(seconds):
             for ticket in self._tickets():
                 await ticket.ended()
@@ -285,7 +298,7 @@ class Operations:
     def under_way(self, name: EnvironmentName) -> Ticket | None:
         """The operation of the environment that was asked for last and has not ended."""
         line = self._lines.get(name)
-        return line.tickets[-1] if line is not None else None
+        return line.tickets[-1] if line is not None and line.tickets else None
 
     def live(self, operation: OperationId) -> Ticket | None:
         """The ticket of an operation that has not ended."""
@@ -360,6 +373,21 @@ class Operations:
         return ticket
 
     @asynccontextmanager
+    async def alone(self, name: EnvironmentName) -> AsyncIterator[bool]:
+        """Keeps changes of an environment waiting; False, and nothing kept, where one goes on."""
+        if self.under_way(name) is not None:
+            yield False
+            return
+        line = self._lines.setdefault(name, _Line())
+        line.lookers += 1
+        try:
+            async with line.lock:
+                yield True
+        finally:
+            line.lookers -= 1
+            self._forget_idle(name, line)
+
+    @asynccontextmanager
     async def once(self, asked: Asked) -> AsyncIterator[Operation | None]:
         """Gives the operation that the same request led to before, if it was made before.
 
@@ -429,7 +457,8 @@ class Operations:
             NotAccepting: the agent is starting or stopping.
             StoreUnavailable: the intent cannot be written down, so it is not begun.
         """
-        if self._refusal is not None:
+        own = self._resuming and asked is BY_AGENT
+        if self._refusal is not None and not own:
             raise NotAccepting(self._refusal, hint="Try again shortly.", retry_after=2)
         operation = Operation(
             id=OperationId(self._clock.new_id()),
@@ -485,8 +514,11 @@ class Operations:
 
     def _leave(self, line: _Line, ticket: Ticket) -> None:
         line.tickets.remove(ticket)
-        if not line.tickets:
-            self._lines.pop(ticket.operation.subject, None)
+        self._forget_idle(ticket.operation.subject, line)
+
+    def _forget_idle(self, subject: str, line: _Line) -> None:
+        if line.idle:
+            self._lines.pop(subject, None)
 
 
 def _took_too_long(job: _Job) -> AgentError:

@@ -12,11 +12,11 @@ from domain.compose_policy.mounts import written_folders
 from domain.compose_policy.values import lies_in, normal_path
 from domain.hardening import hardened
 from domain.names import EnvironmentName, OperationId
-from domain.ports.clock import Clock
 from domain.ports.compose import Project
 from domain.ports.log import Log
 from domain.ports.workspaces import Workspaces
 from domain.usecases.gate import Gate
+from domain.usecases.staging import Staging
 
 
 class BuildSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +30,10 @@ class BuildSource(msgspec.Struct, frozen=True, kw_only=True):
 class Standing:
     """Gives projects that were judged, and sources of builds that stay as they were judged."""
 
-    def __init__(self, *, workspaces: Workspaces, gate: Gate, clock: Clock, log: Log) -> None:
+    def __init__(self, *, workspaces: Workspaces, gate: Gate, staging: Staging, log: Log) -> None:
         self._workspaces = workspaces
         self._gate = gate
-        self._clock = clock
+        self._staging = staging
         self._log = log
 
     async def project(self, name: EnvironmentName) -> Project | None:
@@ -50,15 +50,15 @@ class Standing:
         project = await self._workspaces.project(name)
         if project is None or project.model is not None:
             return project
-        copy = OperationId(self._clock.new_id())
-        try:
-            staged = await self._workspaces.snapshot(
-                copy, name, [""], most_file_bytes=MAX_COMPOSE_FILE_BYTES
-            )
-            model = await self._gate.model(copy, staged, {})
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._workspaces.commit(copy)
+        with self._staging.look() as copy:
+            try:
+                staged = await self._workspaces.snapshot(
+                    copy, name, [""], most_file_bytes=MAX_COMPOSE_FILE_BYTES
+                )
+                model = await self._gate.model(copy, staged, {})
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._workspaces.commit(copy)
         document = relocated(model.document, staged.directory, project.directory)
         await self._workspaces.replace_model(name, self._hardened(document))
         self._log.info("Compose file of an earlier agent judged and kept", environment=name)

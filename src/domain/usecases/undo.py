@@ -126,8 +126,7 @@ def _settled(
     record: Environment, earlier: Environment, state: EnvironmentState, reason: str, now: datetime
 ) -> Environment:
     if state is EnvironmentState.FAILED:
-        failed = record.becoming(state, at=now, reason=reason)
-        return msgspec.structs.replace(failed, networks={}, images={}, last_error=reason)
+        return record.failed(at=now, reason=reason)
     return msgspec.structs.replace(
         earlier,
         state=state,

@@ -14,7 +14,15 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import AgentError
 from entrypoints.agent import Agent, Exposition
-from entrypoints.http import audit, bundles, contract, environments, operations, system
+from entrypoints.http import (
+    audit,
+    bundles,
+    consistency,
+    contract,
+    environments,
+    operations,
+    system,
+)
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import agent_problem, http_problem, unexpected_problem
 
@@ -33,6 +41,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             operations.router,
             bundles.router,
             audit.router,
+            consistency.router,
             system.router,
         ],
         guards=[require_key],

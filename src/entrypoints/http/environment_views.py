@@ -12,7 +12,6 @@ from domain.environments import (
     Hold,
     Isolation,
     ServiceRecord,
-    observed_state,
 )
 from domain.limits import ContainerLimits, HeldLimits
 
@@ -69,14 +68,11 @@ class EnvironmentView(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...]
 
 
-_LIVE = {EnvironmentState.RUNNING, EnvironmentState.STOPPED, EnvironmentState.DEGRADED}
-
-
 def environment_view(record: Environment, containers: Sequence[Container]) -> EnvironmentView:
     """An environment, with its containers as they were last seen."""
     return EnvironmentView(
         name=record.name,
-        state=observed_state(containers) if record.state in _LIVE else record.state,
+        state=record.observed(containers) if record.settled else record.state,
         reason=record.reason or _trouble(record, containers),
         last_error=record.last_error,
         operation=record.operation,
@@ -96,9 +92,11 @@ def environment_view(record: Environment, containers: Sequence[Container]) -> En
 
 def _trouble(record: Environment, containers: Sequence[Container]) -> str:
     """What is the matter with a degraded environment."""
-    if record.state not in _LIVE or not any(container.running for container in containers):
+    if not record.settled or not any(container.running for container in containers):
         return ""
-    return " ".join(f"{c.name}: {c.status or c.state}." for c in containers if not c.well)
+    told = [f"{c.name}: {c.status or c.state}." for c in containers if not c.well]
+    told += [f"{service}: containers are missing." for service in record.lacking(containers)]
+    return " ".join(told)
 
 
 def _services(record: Environment, containers: Sequence[Container]) -> tuple[ServiceView, ...]:
