@@ -88,6 +88,7 @@ class _AgentCollector(Collector):
         )
         sources: dict[str, Callable[[], Iterable[Metric]]] = {
             "agent": self._agent_metrics,
+            "consistency": self._consistency,
             "containers": self._containers,
             "heartbeat": self._heartbeat,
             "host": self._host,
@@ -159,6 +160,25 @@ class _AgentCollector(Collector):
                 "host_agent_inventory_timestamp_seconds",
                 "When the Engine last told of its containers.",
                 picture.seen_at.timestamp(),
+            )
+
+    def _consistency(self) -> Iterator[Metric]:
+        consistency = self._agent.consistency
+        yield _gauge(
+            "host_agent_consistency_differences",
+            "Things in which records, Engine and disk differ, and that somebody should look at.",
+            len(consistency.report.differences),
+        )
+        yield _counter(
+            "host_agent_consistency_healed",
+            "Things that the agent brought in order by itself.",
+            consistency.healed_total,
+        )
+        if consistency.report.checked_at is not None:
+            yield _gauge(
+                "host_agent_consistency_checked_timestamp_seconds",
+                "When the agent last compared them.",
+                consistency.report.checked_at.timestamp(),
             )
 
     def _heartbeat(self) -> Iterator[Metric]:

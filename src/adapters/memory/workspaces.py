@@ -96,6 +96,8 @@ class MemoryWorkspaces:
         self.staged: dict[OperationId, Files] = {}
         self.previous: dict[OperationId, Files | None] = {}
         self.stuck: set[str] = set()
+        self.fault_on_roll_back = ""
+        """Why the disk refuses to bring anything back; empty while it does not."""
         self.copies: dict[str, dict[str, dict[str, bytes]]] = {}
         """What is kept apart: folder → name → relative path → content."""
         self.models: dict[str, Document] = {}
@@ -262,6 +264,8 @@ class MemoryWorkspaces:
     async def roll_back(self, operation: OperationId, name: EnvironmentName) -> None:
         """Undoes ``install`` and ``stage``."""
         await anyio.lowlevel.checkpoint()
+        if self.fault_on_roll_back:
+            raise StorageFailed(f"The disk refuses: {self.fault_on_roll_back}.")
         self.staged.pop(operation, None)
         if operation in self.previous:
             earlier = self.previous.pop(operation)

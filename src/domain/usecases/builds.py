@@ -321,6 +321,9 @@ class Builds:
         return adopted, [tag for tag in gone if await self._forget_gone(tag)]
 
     async def _forget_gone(self, tag: str) -> bool:
+        if tag in self._locks:
+            # It is being built just now, for which a look does not wait.
+            return False
         async with self._alone([tag]):
             if tag in await self.used() or await self._resources.image_ids([tag]):
                 return False
