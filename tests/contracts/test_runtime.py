@@ -1,7 +1,7 @@
 """What every runtime does: the Docker Engine, and the in-memory one."""
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from adapters.memory.runtime import (
     MemoryNetworks,
     MemoryProjectResources,
 )
+from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import PROJECT_LABEL, Container, ContainerState, PublishedPort
 from domain.errors import EngineRefused, EngineUnavailable
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
@@ -54,7 +55,7 @@ class World:
         """Starts a container of the project."""
         raise NotImplementedError
 
-    async def make_volume(self, name: str) -> None:
+    async def make_volume(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """Makes a volume of the project."""
         raise NotImplementedError
 
@@ -62,7 +63,9 @@ class World:
         """Makes an image of the project and gives its identifier."""
         raise NotImplementedError
 
-    async def make_network(self, name: str, subnet: str) -> None:
+    async def make_network(
+        self, name: str, subnet: str, labels: Mapping[str, str] | None = None
+    ) -> None:
         """Makes a network of the project with an address range."""
         raise NotImplementedError
 
@@ -84,17 +87,22 @@ class MemoryWorld(World):
     async def run(self, name: str) -> None:
         self.state.run(name, image="busybox:latest", project=self.project)
 
-    async def make_volume(self, name: str) -> None:
+    async def make_volume(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         self.state.volumes[name] = self.project
+        self.state.labels[name] = labels or {}
 
     async def make_image(self, tag: str) -> str:
         image = f"sha256:{self.state.new_id()}"
         self.state.images[image] = (self.project, tag)
+        self.state.labels[image] = {PROJECT_LABEL: self.project, "tag": tag}
         self.state.tags[f"{tag}:latest"] = image
         return image
 
-    async def make_network(self, name: str, subnet: str) -> None:
+    async def make_network(
+        self, name: str, subnet: str, labels: Mapping[str, str] | None = None
+    ) -> None:
         self.state.networks[name] = self.project
+        self.state.labels[name] = labels or {}
         self.state.subnets[name] = subnet
 
 
@@ -122,8 +130,8 @@ class DockerWorld(World):
         )
         api.start(container["Id"])
 
-    async def make_volume(self, name: str) -> None:
-        self.host.client.create_volume(name, labels=self.labels)
+    async def make_volume(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        self.host.client.create_volume(name, labels={**self.labels, **(labels or {})})
 
     async def make_image(self, tag: str) -> str:
         api = self.host.client
@@ -133,10 +141,14 @@ class DockerWorld(World):
         api.remove_container(made["Id"])
         return image
 
-    async def make_network(self, name: str, subnet: str) -> None:
+    async def make_network(
+        self, name: str, subnet: str, labels: Mapping[str, str] | None = None
+    ) -> None:
         pool = IPAMPool(subnet=subnet)
         self.host.client.create_network(
-            name, labels=self.labels, ipam=IPAMConfig(pool_configs=[pool])
+            name,
+            labels={**self.labels, **(labels or {})},
+            ipam=IPAMConfig(pool_configs=[pool]),
         )
 
 
@@ -215,6 +227,31 @@ async def test_images_are_those_of_the_project_with_their_tags(world: World) -> 
     found = await world.resources.images(world.project)
 
     assert [(i.id, i.tags) for i in found] == [(image, (f"{world.project}-web:latest",))]
+
+
+async def test_images_show_their_labels(world: World) -> None:
+    await world.make_image(f"{world.project}-web")
+
+    (found,) = await world.resources.images(world.project)
+
+    assert found.labels == {PROJECT_LABEL: world.project, "tag": f"{world.project}-web"}
+
+
+async def test_what_bears_an_agents_labels_is_told_by_kind_and_name(world: World) -> None:
+    workspace = f"/labs/{world.project}"
+    own = {ENVIRONMENT_LABEL: "lab", WORKSPACE_LABEL: workspace}
+    await world.make_volume(f"{world.project}_data", own)
+    await world.make_volume(f"{world.project}_bare")
+    await world.make_volume(f"{world.project}_theirs", {**own, WORKSPACE_LABEL: "/elsewhere"})
+    await world.make_network(f"{world.project}_net", "10.199.7.0/28", own)
+    await world.make_volume(f"{world.project}_half", {WORKSPACE_LABEL: workspace})
+
+    found = await world.resources.marked(workspace)
+
+    assert [(m.kind, m.name, m.environment) for m in found] == [
+        ("network", f"{world.project}_net", "lab"),
+        ("volume", f"{world.project}_data", "lab"),
+    ]
 
 
 async def test_a_tag_can_be_moved_to_another_image(world: World) -> None:

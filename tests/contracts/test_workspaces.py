@@ -779,3 +779,40 @@ class TestDisk:
 
 async def _mode(path: Path) -> int:
     return stat.S_IMODE((await anyio.Path(path).stat()).st_mode)
+
+
+async def test_the_digests_of_all_kept_bundles_are_known(world: World) -> None:
+    assert await world.bundles.digests() == []
+    kept = [
+        await world.bundles.keep(await world.receive(zip_bundle({"compose.yaml": COMPOSE, n: "x"})))
+        for n in ("a", "b")
+    ]
+    await world.receive(zip_bundle({"compose.yaml": COMPOSE}))
+
+    assert await world.bundles.digests() == sorted(bundle.digest for bundle in kept)
+
+
+async def test_a_model_without_its_folder_is_told_and_goes_with_the_removal(world: World) -> None:
+    await world.stage(FIRST, zip_bundle({"compose.yaml": COMPOSE}))
+    await world.workspaces.keep_model(FIRST, {"services": {}})
+    await world.workspaces.install(FIRST, LAB)
+    await world.workspaces.commit(FIRST)
+    await world.workspaces.replace_model(EnvironmentName("gone"), {"services": {}})
+
+    assert await world.workspaces.stray_models() == ["gone"]
+
+    await world.workspaces.remove(EnvironmentName("gone"))
+    assert await world.workspaces.stray_models() == []
+    assert await world.workspaces.model(LAB) is not None
+
+
+async def test_removals_can_be_finished_while_others_receive_bundles(world: World) -> None:
+    bundle = await world.receive(zip_bundle({"compose.yaml": COMPOSE}))
+
+    await world.workspaces.finish_removals()
+
+    await world.workspaces.stage(FIRST, LAB, bundle)
+
+
+async def test_all_environments_stand_below_one_root(world: World) -> None:
+    assert world.workspaces.home(LAB) == f"{world.workspaces.root}/{LAB}"
