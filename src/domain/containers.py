@@ -12,6 +12,9 @@ PROJECT_LABEL = "com.docker.compose.project"
 
 SERVICE_LABEL = "com.docker.compose.service"
 
+ERASER_LABEL = "container-host-agent.eraser"
+"""The agent marks with it the containers in which it empties folders; the value says whose."""
+
 _HEALTH = re.compile(r"\((healthy|unhealthy|health: starting)\)")
 _EXIT_CODE = re.compile(r"Exited \((\d+)\)")
 

@@ -12,7 +12,7 @@ import anyio.abc
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
-from adapters.docker.client import EngineClient
+from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.runtime import (
     DockerContainers,
     DockerEngine,
@@ -536,7 +536,7 @@ async def scripted_engine(
             )
 
     path = f"{folder}/docker.sock"
-    client = EngineClient(f"unix://{path}", call_seconds=5)
+    client = EngineClient(f"unix://{path}", limits=EngineLimits(ask_seconds=5))
     async with (
         await anyio.create_unix_listener(path) as listener,
         anyio.create_task_group() as ours,
@@ -560,7 +560,7 @@ class TestEngineAway:
         self, tmp_path: Path
     ) -> None:
         path = f"{tmp_path}/docker.sock"
-        client = EngineClient(f"unix://{path}", call_seconds=0.5)
+        client = EngineClient(f"unix://{path}", limits=EngineLimits(ask_seconds=0.5))
         async with await anyio.create_unix_listener(path):
             with anyio.fail_after(5), pytest.raises(EngineUnavailable):
                 await DockerContainers(client).list()

@@ -1,43 +1,57 @@
-"""The connection to the Engine: threads, time limits, and docker-py's errors in our words."""
+"""Calls to the Engine: threads, time limits, and docker-py's errors in our words."""
 
-import math
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import TypeVar
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import docker.constants
 import docker.errors
+import msgspec
 import requests.exceptions
-from docker import APIClient
+import urllib3.exceptions
 
+from adapters.docker.connection import Call, Door, EngineApi
 from domain.errors import AgentError, EngineRefused, EngineUnavailable
 
 T = TypeVar("T")
 
-CALL_SECONDS = 7.0
-"""Limit of a call that only asks; the manager waits 10 s for a list."""
+Work = Callable[[EngineApi], T]
+"""What is asked of the Engine, in a thread."""
 
-CHANGE_SECONDS = 60.0
-"""Limit of a call that changes something: killing and unmounting take their time."""
 
-_THREADS = 16
+class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long calls may take, in seconds, waiting for their turn included."""
 
-# Beyond the socket's own limit, so that the clearer of the two messages wins.
-_MARGIN_SECONDS = 1.0
+    ask_seconds: float = 7.0
+    """Of one that only asks; the manager waits 10 s for a list."""
+    change_seconds: float = 60.0
+    """Of one that changes something: killing and unmounting take their time."""
+
+
+_ASKING = 16
+_LOOKING = 8
+_CHANGING = 64
+"""How many calls of each sort may be under way; so many threads hang at a hanging Engine at most.
+
+They are apart, so that what waits for a container that hangs keeps nobody from asking for others.
+"""
 
 _FAULTS: tuple[tuple[type[Exception], type[AgentError]], ...] = (
     (docker.errors.APIError, EngineRefused),
     (docker.errors.DockerException, EngineUnavailable),
     (requests.exceptions.RequestException, EngineUnavailable),
+    (urllib3.exceptions.HTTPError, EngineUnavailable),
     (OSError, EngineUnavailable),
 )
 """Which fault of docker-py and of what lies beneath means what; the first match counts."""
 
 _HINT = "Is the Docker Engine running, and may the agent use DOCKER_SOCKET?"
+
+_TIMEOUTS = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
 @contextmanager
@@ -60,112 +74,152 @@ def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:
     if kind is EngineRefused:
         explanation = getattr(fault, "explanation", None)
         return EngineRefused(f"The Docker Engine refused {what}: {explanation or fault}")
-    reason = _reason(fault)
+    return _unanswered(what, _reason(fault))
+
+
+def _unanswered(what: str, reason: str) -> EngineUnavailable:
     return EngineUnavailable(f"The Docker Engine did not answer when {what}: {reason}.", hint=_HINT)
 
 
 def _reason(fault: BaseException) -> str:
     """The system's own words, which requests and urllib3 wrap in several of their own."""
-    if isinstance(fault, requests.exceptions.Timeout):
-        return "it took too long"
     found: list[BaseException] = [fault]
     for outer in found:
+        if isinstance(outer, _TIMEOUTS):
+            return "it took too long"
         if isinstance(outer, OSError) and outer.strerror:
             return outer.strerror
         inner = (*outer.args, outer.__cause__, outer.__context__)
         found += [part for part in inner if isinstance(part, BaseException) and part not in found]
-    return str(fault)
+    hung_up = any(isinstance(part, urllib3.exceptions.ProtocolError) for part in found)
+    return "it hung up before the end of its answer" if hung_up else str(fault)
 
 
 class EngineClient:
     """Calls the Engine from threads of its own, each call within a limit.
 
-    Connects with the first call, and anew after the Engine was away, since a new Engine may speak
-    another version of the API.
+    When a call has returned or raised, nothing of it goes on: whoever is told that the Engine did
+    not answer can be sure that no request of that call follows. Only a name server that does not
+    answer can hold one longer than its limit.
+
+    Learns with the first call which version of the API the Engine speaks, and anew after it did not
+    answer, since a new Engine may speak another one.
     """
 
-    def __init__(self, base_url: str, *, call_seconds: float = CALL_SECONDS) -> None:
-        self._base_url = base_url
-        self._call_seconds = call_seconds
-        self._limiter = anyio.CapacityLimiter(_THREADS)
+    def __init__(self, base_url: str, *, limits: EngineLimits | None = None) -> None:
+        self.limits = limits or EngineLimits()
+        self._asking = anyio.CapacityLimiter(_ASKING)
+        self._looking = anyio.CapacityLimiter(_LOOKING)
+        self._changing = anyio.CapacityLimiter(_CHANGING)
+        self._door = Door(base_url, keep=_ASKING + _LOOKING + _CHANGING)
         self._lock = threading.Lock()
-        self._connections: dict[float, APIClient] = {}
+        self._api: EngineApi | None = None
 
-    async def call(
-        self, what: str, function: Callable[[APIClient], T], *, seconds: float | None = None
-    ) -> T:
-        """What ``function`` gives when it is called with docker-py's client in a thread.
+    async def ask(self, what: str, work: Work[T]) -> T:
+        """What ``work`` learns of the Engine.
 
         Raises:
             EngineUnavailable: the Engine cannot be reached, or does not answer in time.
             EngineRefused: it answered with an error.
         """
-        limit = self._call_seconds if seconds is None else seconds
+        return await self._call(what, work, self.limits.ask_seconds, self._asking)
 
-        def work() -> T:
-            try:
-                with translated(what):
-                    return function(self._connection(limit))
-            except EngineUnavailable:
-                self._disconnect(limit)
-                raise
+    async def look(self, what: str, work: Work[T]) -> T:
+        """What ``work`` learns of single containers, any of which may hang.
+
+        Raises:
+            EngineUnavailable: the Engine cannot be reached, or does not answer in time.
+            EngineRefused: it answered with an error.
+        """
+        return await self._call(what, work, self.limits.ask_seconds, self._looking)
+
+    async def change(self, what: str, work: Work[T]) -> T:
+        """What comes of ``work``, which changes something.
+
+        Raises:
+            EngineUnavailable: the Engine cannot be reached, or does not answer in time; what was
+                asked for may have been done, or be done yet.
+            EngineRefused: it answered with an error.
+        """
+        return await self._call(what, work, self.limits.change_seconds, self._changing)
+
+    async def _call(
+        self, what: str, work: Work[T], seconds: float, places: anyio.CapacityLimiter
+    ) -> T:
+        call = Call(seconds)
+
+        def answer() -> T:
+            with call, translated(what):
+                return work(self._connected())
 
         try:
-            with anyio.fail_after(limit + _MARGIN_SECONDS):
-                # An abandoned thread ends by the socket's own time limit.
-                return await anyio.to_thread.run_sync(
-                    work, abandon_on_cancel=True, limiter=self._limiter
-                )
+            with anyio.fail_after(seconds):
+                return await _ended_with_its_caller(call, answer, places)
         except TimeoutError as fault:
-            raise EngineUnavailable(
-                f"The Docker Engine did not answer within {limit:g} s when {what}.", hint=_HINT
-            ) from fault
+            self._forget()
+            reason = "it took too long" if call.begun else "others before it take too long"
+            raise _unanswered(what, reason) from fault
+        except EngineUnavailable:
+            self._forget()
+            raise
 
-    def _connection(self, seconds: float) -> APIClient:
-        """docker-py keeps one time limit for each client, so there is one client for each limit."""
+    def _connected(self) -> EngineApi:
         with self._lock:
-            connection = self._connections.get(seconds)
-        if connection is None:
-            # Outside the lock: a hanging Engine must not hold up calls with other limits.
-            connection = connect(self._base_url, seconds)
+            api = self._api
+        if api is None:
+            # Outside the lock: a hanging Engine must not hold up those that may end sooner.
+            api = connect(self._door)
             with self._lock:
-                connection = self._connections.setdefault(seconds, connection)
-        return connection
+                self._api = api
+        return api
 
-    def _disconnect(self, seconds: float) -> None:
+    def _forget(self) -> None:
         with self._lock:
-            connection = self._connections.pop(seconds, None)
-        if connection is not None:
-            connection.close()
+            self._api = None
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        for seconds in tuple(self._connections):
-            await anyio.to_thread.run_sync(self._disconnect, seconds)
+        await anyio.to_thread.run_sync(self._door.close)
 
 
-def _knock(base_url: str, timeout_seconds: int) -> None:
-    """Raises OSError where nobody listens on the Engine's socket.
+async def _ended_with_its_caller(
+    call: Call, answer: Callable[[], T], places: anyio.CapacityLimiter
+) -> T:
+    """What ``answer`` gives in a thread, whose end is waited for whatever happens.
 
-    docker-py leaves the socket of a connection that failed to the garbage collector.
+    That costs no time, since a call ends at once when it is told to; and as it keeps its place
+    until then, no more threads hang than there are places.
     """
-    if base_url.startswith("unix://"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(timeout_seconds)
-            door.connect(base_url.removeprefix("unix://"))
+    fault: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_end_when_cancelled, call)
+        try:
+            given = await anyio.to_thread.run_sync(answer, limiter=places)
+        except Exception as raised:  # noqa: BLE001 - raised again, past the group that would wrap it
+            fault = raised
+        group.cancel_scope.cancel()
+    # What a call says that was cut off is not why it was.
+    await anyio.lowlevel.checkpoint_if_cancelled()
+    if fault is not None:
+        raise fault
+    return given
 
 
-def connect(base_url: str, timeout_seconds: float) -> APIClient:
-    """A client that speaks the Engine's version.
+async def _end_when_cancelled(call: Call) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        call.end()
 
-    docker-py finds the version out by itself, but leaves its connection open where that fails.
+
+def connect(door: Door) -> EngineApi:
+    """A client that speaks the Engine's version, in the thread of a call.
 
     Raises:
         DockerException, RequestException, OSError: it cannot be reached; see ``translated``.
     """
-    timeout = math.ceil(timeout_seconds)
-    _knock(base_url, timeout)
-    oldest = docker.constants.MINIMUM_DOCKER_API_VERSION
-    with closing(APIClient(base_url, version=oldest, timeout=timeout)) as probe:
-        newest = probe.version(api_version=False)["ApiVersion"]
-    return APIClient(base_url, version=newest, timeout=timeout, max_pool_size=_THREADS)
+    oldest = EngineApi(door, docker.constants.MINIMUM_DOCKER_API_VERSION)
+    version = oldest.version(api_version=False).get("ApiVersion")
+    if not isinstance(version, str):
+        raise docker.errors.DockerException("it does not say which version it speaks")
+    return EngineApi(door, version)

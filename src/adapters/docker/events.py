@@ -12,16 +12,24 @@ from domain.errors import EngineUnavailable
 
 THREADS = 20
 
+_BEGIN_SECONDS = 7.0
+
 _ACTIONS = {action.value: action for action in ContainerAction}
 _MAX_EVENT_BYTES = 1024 * 1024
 
 
 class DockerEvents:
-    """Follows the Engine's events."""
+    """Follows the Engine's events.
 
-    def __init__(self, base_url: str) -> None:
+    Args:
+        base_url: address of the Engine.
+        begin_seconds: how long the Engine may take to begin.
+    """
+
+    def __init__(self, base_url: str, *, begin_seconds: float = _BEGIN_SECONDS) -> None:
         self._base_url = base_url
-        self._streams = Streams(THREADS)
+        self._begin_seconds = begin_seconds
+        self._streams = Streams(THREADS, wait_seconds=begin_seconds)
 
     @asynccontextmanager
     async def follow(
@@ -41,8 +49,11 @@ class DockerEvents:
                 for event in _events(lines):
                     feed.put(event)
 
+        answer = Answer(
+            self._base_url, "/events", parameters, seconds=self._begin_seconds, endless=True
+        )
         async with self._streams.open() as stream:
-            await stream.start(Answer(self._base_url, "/events", parameters), feed, pump)
+            await stream.start(answer, feed, pump)
             yield _until_it_ends(feed)
 
 

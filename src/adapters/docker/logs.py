@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import docker.errors
 from docker import APIClient
@@ -31,7 +32,8 @@ class DockerLogs:
     def __init__(self, base_url: str, client: EngineClient) -> None:
         self._base_url = base_url
         self._client = client
-        self._streams = Streams(THREADS)
+        self._seconds = client.limits.ask_seconds
+        self._streams = Streams(THREADS, wait_seconds=self._seconds)
 
     def end(self) -> None:
         """Ends all that is being read."""
@@ -63,7 +65,7 @@ class DockerLogs:
         def work(api: APIClient) -> set[str]:
             return {c.id for c in containers if _has_terminal(api, c.id)}
 
-        return await self._client.call("looking at containers", work)
+        return await self._client.look("looking at containers", work)
 
     async def _lines(
         self,
@@ -112,7 +114,13 @@ class DockerLogs:
                 return  # it has gone meanwhile, or keeps no log
 
         asked = {"stdout": "1", "stderr": "1", "timestamps": "1", **parameters}
-        answer = Answer(self._base_url, f"/containers/{container.id}/logs", asked)
+        answer = Answer(
+            self._base_url,
+            f"/containers/{quote(container.id, safe='')}/logs",
+            asked,
+            seconds=self._seconds,
+            endless="follow" in asked,
+        )
         await stream.start(answer, feed, pump)
 
 

@@ -1,19 +1,19 @@
 """The runtime ports on docker-py."""
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
 import docker.errors
 from docker import APIClient
 from docker.utils import parse_repository_tag
 
-from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker import erasing
+from adapters.docker.client import EngineClient
+from adapters.docker.removal import Sweep, project_label, volumes
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import (
-    PROJECT_LABEL,
     Container,
     ContainerState,
     EngineInfo,
@@ -40,7 +40,7 @@ class DockerContainers:
 
     async def list(self) -> Sequence[Container]:
         """All containers, stopped ones too, sorted by name; one call, whatever their number."""
-        rows = await self._client.call("listing containers", lambda api: api.containers(all=True))
+        rows = await self._client.ask("listing containers", lambda api: api.containers(all=True))
         return sorted((_container(row) for row in rows), key=lambda container: container.name)
 
 
@@ -82,7 +82,7 @@ class DockerNetworks:
 
     async def subnets(self) -> Sequence[tuple[str, str]]:
         """Pairs of a network's name and an address range that it has."""
-        rows = await self._client.call("listing networks", lambda api: api.networks())
+        rows = await self._client.ask("listing networks", lambda api: api.networks())
         return [
             (row["Name"], entry["Subnet"])
             for row in rows
@@ -99,7 +99,7 @@ class DockerEngine:
 
     async def info(self) -> EngineInfo:
         """What the Engine says of itself."""
-        info, version = await self._client.call(
+        info, version = await self._client.ask(
             "asking for its state", lambda api: (api.info(), api.version(api_version=False))
         )
         return EngineInfo(
@@ -114,23 +114,32 @@ class DockerEngine:
 
     async def prune_build_cache(self) -> int:
         """Removes what earlier builds left to be quicker the next time; how many bytes went."""
-        answer = await self._client.call(
-            "clearing the build cache", lambda api: api.prune_builds(), seconds=CHANGE_SECONDS
+        answer = await self._client.change(
+            "clearing the build cache", lambda api: api.prune_builds()
         )
         return int(answer.get("SpaceReclaimed") or 0)
 
 
 class DockerProjectResources:
-    """What the Engine holds for one Compose project."""
+    """What the Engine holds for one Compose project.
 
-    def __init__(self, client: EngineClient, *, agent_image: str | None = None) -> None:
+    Args:
+        client: the Engine.
+        agent_image: the agent's own image.
+        owner: what tells this agent's own containers from those of others.
+    """
+
+    def __init__(
+        self, client: EngineClient, *, agent_image: str | None = None, owner: str = "agent"
+    ) -> None:
         self._client = client
         self._agent_image = agent_image
+        self._owner = owner
 
     async def images(self, project: str) -> Sequence[Image]:
         """The images that were built for the project, sorted by identifier."""
-        rows = await self._client.call(
-            "listing images", lambda api: api.images(filters={"label": _label(project)})
+        rows = await self._client.ask(
+            "listing images", lambda api: api.images(filters={"label": project_label(project)})
         )
         images = (
             Image(id=row["Id"], tags=_tags(row), labels=row.get("Labels") or {}) for row in rows
@@ -149,7 +158,7 @@ class DockerProjectResources:
             found = {tag: _image_id(api, tag) for tag in tags}
             return {tag: image for tag, image in found.items() if image is not None}
 
-        return await self._client.call("looking for images", work) if tags else {}
+        return await self._client.ask("looking for images", work) if tags else {}
 
     async def are_plain(self, tags: Sequence[str]) -> bool:
         """Whether all ``tags`` are at hand and none has ``ONBUILD`` steps."""
@@ -158,18 +167,18 @@ class DockerProjectResources:
             found = [_inspected(api, tag) for tag in tags]
             return all(row and not (row.get("Config") or {}).get("OnBuild") for row in found)
 
-        return await self._client.call("looking at images", work)
+        return await self._client.ask("looking at images", work)
 
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image, whatever it named before."""
         repository, version = parse_repository_tag(tag)
-        await self._client.call(
+        await self._client.change(
             "tagging an image", lambda api: api.tag(image_id, repository, version, force=True)
         )
 
     async def untag(self, tag: str) -> None:
         """Takes the tag away, and the image with it if nothing else needs it."""
-        await self._change("removing an image", lambda api: _remove_image(api, tag))
+        await self._client.change("removing an image", lambda api: _remove_image(api, tag))
 
     async def remove_image(self, image_id: str) -> None:
         """Removes an image that no tag names and no container uses; anything else stays."""
@@ -179,13 +188,11 @@ class DockerProjectResources:
             if any(row["Id"] == image_id and not _tags(row) for row in rows):
                 _remove_image(api, image_id)
 
-        await self._change("removing an image", work)
+        await self._client.change("removing an image", work)
 
     async def volumes(self, project: str) -> Sequence[str]:
         """Names of the project's named volumes, sorted."""
-        return sorted(
-            await self._client.call("listing volumes", lambda api: _volumes(api, project))
-        )
+        return sorted(await self._client.ask("listing volumes", lambda api: volumes(api, project)))
 
     async def marked(self, workspace: str) -> Sequence[Marked]:
         """Networks and volumes that an agent with this workspace made for its environments."""
@@ -196,20 +203,17 @@ class DockerProjectResources:
             volumes: Sequence[_Json] = api.volumes(filters=filters)["Volumes"] or []
             return [*_marked("network", networks), *_marked("volume", volumes)]
 
-        return sorted(await self._client.call("looking for what environments left", work))
+        return sorted(await self._client.ask("looking for what environments left", work))
 
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:
         """Removes the project's containers, networks and volumes."""
-        keep = frozenset(keep_volumes)
-
-        def work(api: APIClient) -> None:
-            for pause in (0.0, *(_LATE_SECONDS if cut_off else ())):
-                time.sleep(pause)
-                _sweep(api, project, keep)
-
-        await self._change(f"removing what is left of project {project}", work)
+        sweep = Sweep(self._client, project, frozenset(keep_volumes))
+        for pause in (0.0, *(_LATE_SECONDS if cut_off else ())):
+            await anyio.sleep(pause)
+            await sweep.run()
+        sweep.end()
 
     async def erase(self, directory: str) -> None:
         """Empties a folder of the host from a short-lived container of the agent's own image."""
@@ -220,10 +224,11 @@ class DockerProjectResources:
                 "remove them with.",
                 hint="Set AGENT_IMAGE to the agent's own image, or run the agent as root.",
             )
-        await self._change(f"emptying {directory}", lambda api: _erase(api, image, directory))
+        await erasing.erase(self._client, image, directory, self._owner)
 
-    async def _change(self, what: str, work: Callable[[APIClient], None]) -> None:
-        await self._client.call(what, work, seconds=CHANGE_SECONDS)
+    async def end_erasers(self) -> int:
+        """Removes the containers that ``erase`` left when the agent was killed; how many."""
+        return await erasing.end_all(self._client, self._owner)
 
 
 def _marked(kind: str, rows: Sequence[_Json]) -> Sequence[Marked]:
@@ -231,10 +236,6 @@ def _marked(kind: str, rows: Sequence[_Json]) -> Sequence[Marked]:
         Marked(kind=kind, name=row["Name"], environment=row["Labels"][ENVIRONMENT_LABEL])
         for row in rows
     ]
-
-
-def _label(project: str) -> str:
-    return f"{PROJECT_LABEL}={project}"
 
 
 def _image_id(api: APIClient, tag: str) -> str | None:
@@ -259,57 +260,6 @@ def _tags(row: _Json) -> tuple[str, ...]:
     return tuple(tag for tag in row.get("RepoTags") or [] if tag != "<none>:<none>")
 
 
-def _sweep(api: APIClient, project: str, keep_volumes: Collection[str]) -> None:
-    for row in _containers(api, project):
-        _remove_container(api, row["Id"])
-    for row in _networks(api, project):
-        _remove_network(api, row["Id"])
-    for name in _volumes(api, project):
-        if name not in keep_volumes:
-            _remove_volume(api, name)
-
-
-def _containers(api: APIClient, project: str) -> Sequence[_Json]:
-    rows: Sequence[_Json] = api.containers(all=True, filters={"label": _label(project)})
-    return rows
-
-
-def _networks(api: APIClient, project: str) -> Sequence[_Json]:
-    rows: Sequence[_Json] = api.networks(filters={"label": _label(project)})
-    return rows
-
-
-def _volumes(api: APIClient, project: str) -> Sequence[str]:
-    answer = api.volumes(filters={"label": _label(project)})
-    return [row["Name"] for row in answer["Volumes"] or []]
-
-
-def _remove_container(api: APIClient, container_id: str) -> None:
-    try:
-        api.remove_container(container_id, v=True, force=True)
-    except docker.errors.NotFound:
-        pass
-    except docker.errors.APIError as fault:
-        # 409: somebody else, such as a Compose that was cut off, is removing it already.
-        if fault.status_code != 409:
-            raise
-        api.wait(container_id, condition="removed")
-
-
-def _remove_network(api: APIClient, network_id: str) -> None:
-    try:
-        for endpoint in api.inspect_network(network_id).get("Containers") or {}:
-            api.disconnect_container_from_network(endpoint, network_id, force=True)
-        api.remove_network(network_id)
-    except docker.errors.NotFound:
-        pass
-
-
-def _remove_volume(api: APIClient, name: str) -> None:
-    with suppress(docker.errors.NotFound):
-        api.remove_volume(name, force=True)
-
-
 def _remove_image(api: APIClient, reference: str) -> None:
     try:
         api.remove_image(reference)
@@ -319,40 +269,3 @@ def _remove_image(api: APIClient, reference: str) -> None:
         # 409: a container uses it; it goes when that one has gone.
         if fault.status_code != 409:
             raise
-
-
-# Deletes by folder handles, so that no link that a container left can lead it outside.
-_ERASER = (
-    "import os, shutil\n"
-    "for entry in os.scandir('/erase'):\n"
-    "    if entry.is_dir(follow_symlinks=False):\n"
-    "        shutil.rmtree(entry.path)\n"
-    "    else:\n"
-    "        os.unlink(entry.path)\n"
-)
-
-
-def _erase(api: APIClient, image: str, directory: str) -> None:
-    host_config = api.create_host_config(
-        binds=[f"{directory}:/erase"],
-        network_mode="none",
-        cap_drop=["ALL"],
-        cap_add=["DAC_OVERRIDE", "FOWNER"],
-        security_opt=["no-new-privileges"],
-        read_only=True,
-    )
-    container = api.create_container(
-        image,
-        entrypoint=["python3", "-c", _ERASER],
-        user="0:0",
-        host_config=host_config,
-        healthcheck={"test": ["NONE"]},
-    )
-    try:
-        api.start(container["Id"])
-        status = api.wait(container["Id"])["StatusCode"]
-        if status != 0:
-            output = api.logs(container["Id"], tail=3).decode(errors="replace").strip()
-            raise EngineRefused(f"The files in {directory} could not be removed: {output}")
-    finally:
-        _remove_container(api, container["Id"])

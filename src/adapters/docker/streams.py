@@ -4,17 +4,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
-from docker.types import CancellableStream
 
-from adapters.docker.client import CALL_SECONDS, connect, translated
-from domain.errors import AgentError, EngineRefused
+from adapters.docker.client import connect, translated
+from adapters.docker.connection import Call, Door
+from domain.errors import AgentError, EngineRefused, EngineUnavailable
 
 T = TypeVar("T")
 
@@ -49,7 +49,8 @@ class Feed(Generic[T]):
 
     def open(self) -> None:
         """Counts one thread more that writes."""
-        self._writers += 1
+        with self._changed:
+            self._writers += 1
 
     def end(self, fault: AgentError | None) -> None:
         """Counts one thread less, in that thread; a fault is told when all is read."""
@@ -113,61 +114,60 @@ class Feed(Generic[T]):
 
 
 class Answer:
-    """One answer of the Engine that goes on, on a connection of its own."""
+    """One answer of the Engine that goes on, on a connection of its own.
 
-    def __init__(self, base_url: str, path: str, parameters: Mapping[str, Any]) -> None:
+    Args:
+        base_url: address of the Engine.
+        path: what is asked for, without the API's version.
+        parameters: of the request.
+        seconds: how long it may take to begin, and then how long it may say nothing.
+        endless: it may say nothing for as long as it likes.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        path: str,
+        parameters: Mapping[str, Any],
+        *,
+        seconds: float,
+        endless: bool,
+    ) -> None:
         self._base_url = base_url
         self._path = path
         self._parameters = parameters
-        self._closing = threading.Lock()
-        self._closed = False
-        self._stream: CancellableStream[bytes] | None = None
+        self._silence_seconds = None if endless else seconds
+        self._call = Call(seconds)
 
     def pieces(self) -> Iterator[bytes]:
-        """The answer in pieces, in a thread.
+        """The answer in pieces, in a thread, to its end or until it is closed.
 
         Raises:
-            EngineUnavailable: the Engine cannot be reached.
+            EngineUnavailable: the Engine cannot be reached, or hangs up in the middle.
             EngineRefused: it answers with an error.
         """
-        with translated(f"reading {self._path}"):
-            api = connect(self._base_url, CALL_SECONDS)
-            try:
-                yield from self._read(api)
-            finally:
-                api.close()
-
-    def _read(self, api: Any) -> Iterator[bytes]:
-        response = api.get(
-            f"{api.base_url}/v{api.api_version}{self._path}",
-            params=self._parameters,
-            stream=True,
-            timeout=(CALL_SECONDS, None),
-        )
         try:
-            if response.status_code != 200:
-                raise EngineRefused(
-                    f"The Docker Engine refused {self._path}: {response.text[:300]}"
-                )
-            stream = CancellableStream(
-                response.raw.stream(_PIECE_BYTES, decode_content=False), response
-            )
-            with self._closing:
-                self._stream = stream
-                if self._closed:
-                    return
-            yield from stream
-        finally:
-            response.close()
+            with self._call, translated(f"reading {self._path}"):
+                yield from self._read()
+        except EngineUnavailable:
+            if not self._call.over:
+                raise
+
+    def _read(self) -> Iterator[bytes]:
+        with closing(Door(self._base_url, keep=1)) as door:
+            api = connect(door)
+            url = f"{api.base_url}/v{api.api_version}{self._path}"
+            with closing(api.get(url, params=self._parameters, stream=True)) as response:
+                if response.status_code != 200:
+                    raise EngineRefused(
+                        f"The Docker Engine refused {self._path}: {response.text[:300]}"
+                    )
+                self._call.go_on(self._silence_seconds)
+                yield from response.raw.stream(_PIECE_BYTES, decode_content=False)
 
     def close(self) -> None:
-        """Ends it, whoever waits for a piece. May be repeated."""
-        with self._closing:
-            self._closed = True
-            # It may have ended by itself just now.
-            with suppress(OSError, AttributeError, ValueError):
-                if self._stream is not None:
-                    self._stream.close()
+        """Ends it, whatever it waits for. May be repeated."""
+        self._call.end()
 
 
 Pump = Callable[[Answer], None]
@@ -175,10 +175,16 @@ Pump = Callable[[Answer], None]
 
 
 class Streams:
-    """Threads for long answers, apart from those of calls."""
+    """Threads for long answers, apart from those of calls.
 
-    def __init__(self, limit: int) -> None:
+    Args:
+        limit: how many answers are read at once.
+        wait_seconds: how long an answer waits for another to end.
+    """
+
+    def __init__(self, limit: int, *, wait_seconds: float) -> None:
         self._limiter = anyio.CapacityLimiter(limit)
+        self._wait_seconds = wait_seconds
         self._open: set[Stream] = set()
 
     def end(self) -> None:
@@ -189,7 +195,7 @@ class Streams:
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
-        stream = Stream(self._limiter)
+        stream = Stream(self._limiter, self._wait_seconds)
         self._open.add(stream)
         try:
             yield stream
@@ -202,23 +208,60 @@ class Streams:
 class Stream:
     """Answers that are read side by side."""
 
-    def __init__(self, limiter: anyio.CapacityLimiter) -> None:
+    def __init__(self, limiter: anyio.CapacityLimiter, wait_seconds: float) -> None:
         self._limiter = limiter
+        self._wait_seconds = wait_seconds
+        self._loop = anyio.lowlevel.current_token()
         self._answers: list[Answer] = []
         self._feeds: list[Feed[Any]] = []
         self._threads: list[threading.Thread] = []
 
     async def start(self, answer: Answer, feed: Feed[Any], pump: Pump) -> None:
-        """Reads an answer into a feed, as soon as there is a thread for it."""
-        await self._limiter.acquire_on_behalf_of(answer)
+        """Reads an answer into a feed, as soon as there is a thread for it.
+
+        Raises:
+            EngineUnavailable: there is none in time.
+        """
+        await self._take_place(answer)
         self._answers.append(answer)
         self._feeds.append(feed)
         feed.open()
         thread = threading.Thread(
-            target=_run, args=(answer, feed, pump), name=THREAD_NAME, daemon=True
+            target=self._read, args=(answer, feed, pump), name=THREAD_NAME, daemon=True
         )
+        try:
+            thread.start()
+        except BaseException:
+            feed.close()
+            self._limiter.release_on_behalf_of(answer)
+            raise
         self._threads.append(thread)
-        thread.start()
+
+    async def _take_place(self, answer: Answer) -> None:
+        try:
+            with anyio.fail_after(self._wait_seconds):
+                await self._limiter.acquire_on_behalf_of(answer)
+        except TimeoutError:
+            raise EngineUnavailable(
+                f"{self._limiter.total_tokens:g} long answers of the Docker Engine are read "
+                "already, and no more can be.",
+                hint="Try again when one of them has ended.",
+            ) from None
+
+    def _read(self, answer: Answer, feed: Feed[Any], pump: Pump) -> None:
+        """Reads an answer, in its thread, which keeps its place as long as it lives."""
+        fault: AgentError | None = None
+        try:
+            pump(answer)
+        except AgentError as trouble:
+            fault = trouble
+        finally:
+            feed.end(fault)
+            # The agent may have ended.
+            with suppress(RuntimeError, anyio.RunFinishedError):
+                anyio.from_thread.run_sync(
+                    self._limiter.release_on_behalf_of, answer, token=self._loop
+                )
 
     def close(self) -> None:
         """Ends all answers."""
@@ -238,15 +281,3 @@ class Stream:
 
         if self._threads:
             await anyio.to_thread.run_sync(join)
-        for answer in self._answers:
-            self._limiter.release_on_behalf_of(answer)
-
-
-def _run(answer: Answer, feed: Feed[Any], pump: Pump) -> None:
-    fault: AgentError | None = None
-    try:
-        pump(answer)
-    except AgentError as trouble:
-        fault = trouble
-    finally:
-        feed.end(fault)

@@ -1,0 +1,90 @@
+"""Empties folders of the host with the Engine's rights, from short-lived containers."""
+
+from functools import partial
+from secrets import token_hex
+
+import anyio
+from docker import APIClient
+
+from adapters.docker.client import EngineClient
+from adapters.docker.removal import remove_container
+from domain.containers import ERASER_LABEL
+from domain.errors import AgentError, EngineRefused
+
+# Deletes by folder handles, so that no link that a container left can lead it outside.
+_ERASER = (
+    "import os, shutil\n"
+    "for entry in os.scandir('/erase'):\n"
+    "    if entry.is_dir(follow_symlinks=False):\n"
+    "        shutil.rmtree(entry.path)\n"
+    "    else:\n"
+    "        os.unlink(entry.path)\n"
+)
+
+
+async def erase(client: EngineClient, image: str, directory: str, owner: str) -> None:
+    """Empties a folder from a container of ``image``, which is marked as the owner's.
+
+    Raises:
+        EngineUnavailable: the Engine does not answer, or the container takes too long.
+        EngineRefused: it does not work.
+    """
+    name, what = f"container-host-agent-eraser-{token_hex(8)}", f"emptying {directory}"
+    try:
+        await client.change(what, partial(_create, image, directory, owner, name))
+        await client.change(what, partial(_run, directory, name))
+    finally:
+        # By its name, as its identifier may never have come.
+        with anyio.CancelScope(shield=True):
+            await _remove(client, name)
+
+
+async def _remove(client: EngineClient, name: str) -> None:
+    try:
+        await client.change(f"removing container {name}", lambda api: remove_container(api, name))
+    except AgentError:
+        return  # it has done its work, or told why not; ``end_all`` takes it away
+
+
+async def end_all(client: EngineClient, owner: str) -> int:
+    """Removes all the containers that an owner's erasing left; how many there were.
+
+    Raises:
+        EngineUnavailable: the Engine does not answer, or one takes too long.
+        EngineRefused: it answers with an error.
+    """
+    label = f"{ERASER_LABEL}={owner}"
+    rows = await client.ask(
+        "listing containers", lambda api: api.containers(all=True, filters={"label": label})
+    )
+    for row in rows:
+        await client.change("removing an eraser", partial(remove_container, container=row["Id"]))
+    return len(rows)
+
+
+def _create(image: str, directory: str, owner: str, name: str, api: APIClient) -> None:
+    host_config = api.create_host_config(
+        binds=[f"{directory}:/erase"],
+        network_mode="none",
+        cap_drop=["ALL"],
+        cap_add=["DAC_OVERRIDE", "FOWNER"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+    )
+    api.create_container(
+        image,
+        name=name,
+        labels={ERASER_LABEL: owner},
+        entrypoint=["python3", "-c", _ERASER],
+        user="0:0",
+        host_config=host_config,
+        healthcheck={"test": ["NONE"]},
+    )
+
+
+def _run(directory: str, name: str, api: APIClient) -> None:
+    api.start(name)
+    status = api.wait(name)["StatusCode"]
+    if status != 0:
+        output = api.logs(name, tail=3).decode(errors="replace").strip()
+        raise EngineRefused(f"The files in {directory} could not be removed: {output}")
