@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import anyio
 import anyio.abc
+import msgspec
 import pytest
 from docker.types import IPAMConfig, IPAMPool
 
@@ -27,7 +28,13 @@ from adapters.memory.runtime import (
     MemoryProjectResources,
 )
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
-from domain.containers import PROJECT_LABEL, Container, ContainerState, PublishedPort
+from domain.containers import (
+    ERASER_LABEL,
+    PROJECT_LABEL,
+    Container,
+    ContainerState,
+    PublishedPort,
+)
 from domain.errors import EngineRefused, EngineUnavailable
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from tests.support import engine
@@ -69,6 +76,10 @@ class World:
         """Makes a network of the project with an address range."""
         raise NotImplementedError
 
+    async def leave_eraser(self, name: str) -> None:
+        """Leaves a container at work as a killed agent does that was erasing."""
+        raise NotImplementedError
+
     async def of_project(self) -> Sequence[Container]:
         """The project's containers."""
         return [c for c in await self.containers.list() if c.project == self.project]
@@ -105,6 +116,11 @@ class MemoryWorld(World):
         self.state.labels[name] = labels or {}
         self.state.subnets[name] = subnet
 
+    async def leave_eraser(self, name: str) -> None:
+        container = self.state.run(name, project=self.project)
+        labels = {**container.labels, ERASER_LABEL: "agent"}
+        self.state.containers[name] = msgspec.structs.replace(container, labels=labels)
+
 
 class DockerWorld(World):
     def __init__(self, host: engine.Host, client: EngineClient) -> None:
@@ -115,16 +131,24 @@ class DockerWorld(World):
             DockerEngine(client),
             DockerProjectResources(client),
         )
+        # An agent's own, so that the erasers of others on this host are left alone.
+        self.resources = DockerProjectResources(client, owner=self.project)
         host.projects.append(self.project)
         self.labels = {PROJECT_LABEL: self.project}
 
     async def run(self, name: str) -> None:
+        self._run(name, self.labels)
+
+    async def leave_eraser(self, name: str) -> None:
+        self._run(name, {**self.labels, ERASER_LABEL: self.project})
+
+    def _run(self, name: str, labels: dict[str, str]) -> None:
         api = self.host.client
         container = api.create_container(
             engine.BASE_IMAGE,
             ["sleep", "600"],
             name=name,
-            labels=self.labels,
+            labels=labels,
             volumes=["/anonymous"],
             host_config=api.create_host_config(network_mode="none"),
         )
@@ -321,6 +345,16 @@ async def test_an_image_with_no_steps_for_others_is_plain_and_one_that_is_missin
     assert not await world.resources.are_plain([tag, f"{tag}:no"])
 
 
+async def test_erasers_that_were_left_are_ended_and_nothing_else(world: World) -> None:
+    await world.run(f"{world.project}-a-1")
+    await world.leave_eraser(f"{world.project}-eraser-1")
+    await world.leave_eraser(f"{world.project}-eraser-2")
+
+    assert await world.resources.end_erasers() == 2
+    assert await world.resources.end_erasers() == 0
+    assert [c.name for c in await world.of_project()] == [f"{world.project}-a-1"]
+
+
 async def test_networks_tell_the_ranges_that_they_have(world: World) -> None:
     name, subnet = f"{world.project}_default", _rare_subnet()
     await world.make_network(name, subnet)
@@ -418,6 +452,48 @@ class TestDocker:
         assert host.holds(world.project) == engine.NOTHING
         await client.aclose()
 
+    async def test_a_folder_is_emptied_and_its_eraser_gone(
+        self, host: engine.Host, tmp_path: Path
+    ) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        image = _image_with_python(world)
+        resources = DockerProjectResources(client, agent_image=image, owner=world.project)
+        await anyio.Path(tmp_path, "left").mkdir()
+
+        await resources.erase(str(tmp_path))
+
+        assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
+        assert await resources.end_erasers() == 0
+        await client.aclose()
+
+    async def test_an_eraser_that_fails_says_why_and_is_gone(
+        self, host: engine.Host, tmp_path: Path
+    ) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        resources = DockerProjectResources(
+            client, agent_image=engine.BASE_IMAGE, owner=world.project
+        )
+
+        with pytest.raises(EngineRefused, match="python3"):
+            await resources.erase(str(tmp_path))
+
+        assert await resources.end_erasers() == 0
+        await client.aclose()
+
+
+def _image_with_python(world: DockerWorld) -> str:
+    """An image that empties folders as the agent's own does, whatever program it is given."""
+    api = world.host.client
+    script = r"printf '#!/bin/sh\nrm -rf /erase/*\n' > /bin/python3; chmod 755 /bin/python3"
+    made = api.create_container(engine.BASE_IMAGE, ["sh", "-c", script], labels=world.labels)
+    api.start(made["Id"])
+    api.wait(made["Id"])
+    name = f"{world.project}-eraser"
+    api.commit(made["Id"], name, "latest", changes=[f"LABEL {PROJECT_LABEL}={world.project}"])
+    return f"{name}:latest"
+
 
 def _run_published(world: DockerWorld) -> None:
     """Starts a container that publishes two of its three ports on ports of the Engine's choice."""
@@ -433,6 +509,20 @@ def _run_published(world: DockerWorld) -> None:
         ),
     )
     api.start(container["Id"])
+
+
+async def test_in_the_twin_a_container_that_is_stuck_keeps_nothing_else_from_going() -> None:
+    world = MemoryWorld()
+    for name in ("a", "b", "c"):
+        await world.run(name)
+    await world.make_volume("data")
+    world.state.stuck.add("b")
+
+    with pytest.raises(EngineUnavailable, match="removing container b"):
+        await world.resources.sweep(world.project)
+
+    assert [c.name for c in await world.of_project()] == ["b"]
+    assert await world.resources.volumes(world.project) == []
 
 
 async def test_the_twins_build_cache_is_empty() -> None:

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 
 import anyio
+import msgspec
 import pytest
 
 from domain.consistency import DifferenceKind
-from domain.containers import ContainerState
+from domain.containers import ERASER_LABEL, ContainerState
 from domain.environments import EnvironmentState
 from domain.names import EnvironmentName, OperationId
 from domain.operations import Operation, OperationKind, OperationState
@@ -122,6 +123,17 @@ async def test_files_that_cannot_be_removed_do_not_keep_the_agent_closed(world: 
         (stuck,) = after.agent.consistency.report.differences
         assert (stuck.kind, "gone-lab" in stuck.detail) == (DifferenceKind.STUCK_FILES, True)
         assert after.log.named("old files not removed")
+
+
+async def test_what_was_erasing_when_the_agent_was_killed_is_ended(world: World) -> None:
+    eraser = world.engine.run("eraser")
+    marked = msgspec.structs.replace(eraser, labels={ERASER_LABEL: "agent"})
+    world.engine.containers["eraser"] = marked
+    world.engine.run("somebody-elses")
+
+    async with agent_on_twins(outside=world) as after:
+        assert set(after.engine.containers) == {"somebody-elses"}
+        assert after.log.named("erasers of a killed agent ended")
 
 
 class TestTakingOver:

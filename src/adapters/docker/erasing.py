@@ -39,27 +39,27 @@ async def erase(client: EngineClient, image: str, directory: str, owner: str) ->
             await _remove(client, name)
 
 
-async def _remove(client: EngineClient, name: str) -> None:
+async def _remove(client: EngineClient, container: str) -> bool:
+    """Whether it goes; it has done its work, so where it does not, ``end_all`` tries again."""
     try:
-        await client.change(f"removing container {name}", lambda api: remove_container(api, name))
+        await client.change("removing an eraser", lambda api: remove_container(api, container))
     except AgentError:
-        return  # it has done its work, or told why not; ``end_all`` takes it away
+        return False
+    return True
 
 
 async def end_all(client: EngineClient, owner: str) -> int:
-    """Removes all the containers that an owner's erasing left; how many there were.
+    """Removes the containers that an owner's erasing left; how many. Any that hang stay.
 
     Raises:
-        EngineUnavailable: the Engine does not answer, or one takes too long.
+        EngineUnavailable: the Engine does not answer.
         EngineRefused: it answers with an error.
     """
     label = f"{ERASER_LABEL}={owner}"
     rows = await client.ask(
         "listing containers", lambda api: api.containers(all=True, filters={"label": label})
     )
-    for row in rows:
-        await client.change("removing an eraser", partial(remove_container, container=row["Id"]))
-    return len(rows)
+    return sum([await _remove(client, row["Id"]) for row in rows])
 
 
 def _create(image: str, directory: str, owner: str, name: str, api: APIClient) -> None:

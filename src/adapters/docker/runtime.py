@@ -126,7 +126,7 @@ class DockerProjectResources:
     Args:
         client: the Engine.
         agent_image: the agent's own image.
-        owner: what tells this agent's own containers from those of others.
+        owner: marks this agent's own containers, and tells them from those of others.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class DockerProjectResources:
         await erasing.erase(self._client, image, directory, self._owner)
 
     async def end_erasers(self) -> int:
-        """Removes the containers that ``erase`` left when the agent was killed; how many."""
+        """Removes the containers that ``erase`` left when it was cut off; how many."""
         return await erasing.end_all(self._client, self._owner)
 
 

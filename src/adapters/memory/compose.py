@@ -2,7 +2,8 @@
 
 It knows as much of Compose as the agent's own rules depend on. A ``RUN false`` or ``RUN exit 1`` in
 a Dockerfile fails the build, an image whose name holds ``missing`` cannot be pulled, and two
-containers cannot publish one port.
+containers cannot publish one port. One that the Engine holds for ``stuck`` runs on when all are
+told to stop, and nothing is said of it.
 """
 
 import hashlib
@@ -212,7 +213,8 @@ class MemoryCompose:
         await self._engine.answer()
         await self._clock.sleep(self.stop_seconds)
         for container in self._engine.of_project(name):
-            self._engine.stop(container)
+            if container not in self._engine.stuck:
+                self._engine.stop(container)
             on_line(f"Container {container}  Stopped")
 
     async def _services(self, project: Project) -> Mapping[str, Mapping[str, Any]]:

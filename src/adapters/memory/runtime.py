@@ -10,7 +10,15 @@ import anyio.lowlevel
 import msgspec
 
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
-from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image, Marked
+from domain.containers import (
+    ERASER_LABEL,
+    PROJECT_LABEL,
+    Container,
+    ContainerState,
+    EngineInfo,
+    Image,
+    Marked,
+)
 from domain.errors import EngineUnavailable
 
 
@@ -18,6 +26,7 @@ class MemoryEngine:
     """The state that the twins of runtime and Compose share.
 
     ``fault`` makes every call fail as an Engine that is away; ``hang`` makes it wait for good.
+    Containers that are ``stuck`` run on, whoever stops or removes them.
     """
 
     def __init__(self) -> None:
@@ -41,6 +50,7 @@ class MemoryEngine:
         """Set, and then replaced, when a container changes or prints."""
         self.fault: str = ""
         self.hang: bool = False
+        self.stuck: set[str] = set()
         self._serial = 0
 
     async def answer(self) -> None:
@@ -249,8 +259,10 @@ class MemoryProjectResources:
     ) -> None:
         """Removes the project's containers, networks and volumes; nothing ever comes late here."""
         await self._engine.answer()
+        stuck = [name for name in self._engine.of_project(project) if name in self._engine.stuck]
         for name in self._engine.of_project(project):
-            self._engine.remove(name)
+            if name not in stuck:
+                self._engine.remove(name)
         for network in [n for n, owner in self._engine.networks.items() if owner == project]:
             del self._engine.networks[network]
             self._engine.labels.pop(network, None)
@@ -259,11 +271,24 @@ class MemoryProjectResources:
             if volume not in keep_volumes:
                 del self._engine.volumes[volume]
                 self._engine.labels.pop(volume, None)
+        for name in stuck:
+            raise EngineUnavailable(
+                f"The Docker Engine did not answer when removing container {name}: it took too "
+                "long."
+            )
 
     async def erase(self, directory: str) -> None:
         """Notes that the folder was to be emptied; there is no Engine to do it."""
         await self._engine.answer()
         self._engine.erased.append(directory)
+
+    async def end_erasers(self) -> int:
+        """Removes erasers that somebody put there; the twin's own calls leave none."""
+        await self._engine.answer()
+        found = [n for n, c in self._engine.containers.items() if ERASER_LABEL in c.labels]
+        for name in found:
+            self._engine.remove(name)
+        return len(found)
 
 
 def _with_version(tag: str) -> str:

@@ -69,7 +69,8 @@ class ProjectResources(Protocol):
         """Removes whatever is left of the project: containers, networks, volumes, running or not.
 
         Anonymous volumes go with their containers. May be repeated. Needs no Compose file, so it
-        also clears what a damaged one left. Images stay.
+        also clears what a damaged one left. Images stay. What hangs or is refused keeps nothing
+        else from going: the first fault is raised when all has been tried.
 
         Args:
             project: the project.
@@ -88,6 +89,14 @@ class ProjectResources(Protocol):
 
         Raises:
             EngineRefused: the agent has no image to do it with (``AGENT_IMAGE``), or it failed.
+        """
+        ...
+
+    async def end_erasers(self) -> int:
+        """Ends what earlier calls of ``erase`` left at work when they were cut off; how many.
+
+        For the start of the agent, before anything is erased. May be repeated; what does not end
+        is left to the next time.
         """
         ...
 

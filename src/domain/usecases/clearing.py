@@ -29,3 +29,11 @@ class Clearing:
                 await self._resources.erase(fault.blocked_by)
             else:
                 return
+
+    async def end_left_over(self) -> int:
+        """Ends what a killed agent was removing folders with; how many there were.
+
+        Raises:
+            AgentError: the Engine cannot be asked.
+        """
+        return await self._resources.end_erasers()

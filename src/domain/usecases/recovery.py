@@ -91,6 +91,8 @@ class Recovery:
         await self._inventory.refresh()
         if strays := await self._compose.end_strays():
             self._log.warning("commands of a killed agent ended", processes=strays)
+        if erasers := await self._clearing.end_left_over():
+            self._log.warning("erasers of a killed agent ended", containers=erasers)
         await self._tidy()
         cut_off = await self._records.unended()
         for operation in cut_off:
