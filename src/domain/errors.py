@@ -24,6 +24,7 @@
     ├── NetworkPoolExhausted     there are no more address ranges for networks
     ├── StepFailed               a step of a deploy failed, with what it printed
     ├── StepTimedOut             a step of a deploy took too long
+    ├── StopFailed               containers run on that were told to stop
     ├── EngineUnavailable        the Docker Engine does not answer
     ├── EngineRefused            the Docker Engine answered with an error
     ├── NotAccepting             the agent is starting or stopping and takes no new work
@@ -34,6 +35,8 @@
 Messages say what happened to what; ``hint`` says what to try. Both are plain text without markup,
 fit to be shown to the caller, and hold no secret.
 """
+
+from collections.abc import Sequence
 
 from domain.findings import Finding
 
@@ -305,6 +308,18 @@ class StepTimedOut(StepFailed):
     """A step of a deploy took longer than it may."""
 
     code = "step-timed-out"
+
+
+class StopFailed(StepFailed):
+    """Containers run on that were told to stop and then to be killed."""
+
+    code = "stop-failed"
+
+    def __init__(self, running: Sequence[str], *, output: tuple[str, ...] = ()) -> None:
+        super().__init__(
+            "stop", "containers run on that were told to stop and then to be killed.", output=output
+        )
+        self.hint = f"Still running: {', '.join(running)}. The Engine's log may tell what holds it."
 
 
 class EngineRefused(AgentError):

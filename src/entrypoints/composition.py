@@ -94,6 +94,7 @@ from domain.usecases.space import Space
 from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
 from domain.usecases.states import States
+from domain.usecases.stopping import Stopping
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
@@ -339,6 +340,7 @@ def _changes(
     )
     staging = Staging(operations, clock)
     standing = Standing(workspaces=adapters.workspaces, gate=gate, staging=staging, log=log)
+    stopping = Stopping(runtime.compose, inventory)
     undo = Undo(
         environments=store.environments,
         workspaces=adapters.workspaces,
@@ -349,6 +351,7 @@ def _changes(
         standing=standing,
         clock=clock,
         log=log,
+        stop_seconds=settings.stop_grace + 2.0,
     )
     resolving = Resolving(gate, adapters.workspaces)
     deploy = Deploy(
@@ -366,6 +369,7 @@ def _changes(
         resolving=resolving,
         space=space,
         protection=protection,
+        stopping=stopping,
         undo=undo,
         clearing=clearing,
         clock=clock,
@@ -386,6 +390,7 @@ def _changes(
         standing=standing,
         legacy_builds=settings.max_builds,
         protection=protection,
+        stopping=stopping,
         undo=undo,
         clearing=clearing,
         clock=clock,

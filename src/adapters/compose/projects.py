@@ -144,7 +144,7 @@ class DockerCompose:
         """Stops the project's containers, dependants first; needs no Compose file."""
         await self._run(
             ["--project-name", name, "stop", "--timeout", str(self._limits.grace_seconds)],
-            Step.REMOVE,
+            Step.STOP,
             on_line,
             seconds=self._limits.stop_seconds,
         )

@@ -136,7 +136,7 @@ class MemoryCompose:
         }
         for name in self._engine.of_project(project.name):
             if recreate or name not in names:
-                self._engine.remove(name)
+                self._remove(name)
         for body in (document.get("networks") or {}).values():
             self._create_network(body, project.name)
         for body in (document.get("volumes") or {}).values():
@@ -144,6 +144,13 @@ class MemoryCompose:
             self._engine.labels.setdefault(body["name"], body.get("labels") or {})
         for service, number, body in _instances(document):
             self._start(project, service, number, body, on_line)
+
+    def _remove(self, name: str) -> None:
+        if name in self._engine.stuck:
+            raise StepFailed(
+                Step.START, "a container cannot be removed.", output=(f"{name} did not exit",)
+            )
+        self._engine.remove(name)
 
     def _create_network(self, body: Mapping[str, Any], project: str) -> None:
         self._engine.networks[body["name"]] = project

@@ -46,6 +46,7 @@ from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
 from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
+from domain.usecases.stopping import Stopping
 from domain.usecases.undo import Undo
 
 UNDO_SECONDS = 120.0
@@ -93,6 +94,7 @@ class Deploy:
         resolving: Resolving,
         space: Space,
         protection: Protection,
+        stopping: Stopping,
         undo: Undo,
         clearing: Clearing,
         clock: Clock,
@@ -115,6 +117,7 @@ class Deploy:
         self._resolving = resolving
         self._space = space
         self._protection = protection
+        self._stopping = stopping
         self._undo = undo
         self._clearing = clearing
         self._clock = clock
@@ -368,8 +371,8 @@ class Deploy:
     async def _start(self, run: Run, name: EnvironmentName) -> None:
         replaces = run.operation.replaces
         if replaces is not None:
+            await self._stopping.stop(run, name)
             await run.step(Step.REPLACE)
-            await self._compose.stop(name, run.line)
             await self._resources.sweep(name, keep_volumes=replaces.volumes)
         await run.step(Step.START)
         project = await self._workspaces.install(run.id, name)

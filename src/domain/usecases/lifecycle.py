@@ -32,6 +32,7 @@ from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
 from domain.usecases.standing import Standing
+from domain.usecases.stopping import Stopping
 from domain.usecases.undo import Undo
 
 DELETE_SECONDS = 600.0
@@ -59,6 +60,7 @@ class Lifecycle:
         standing: Standing,
         legacy_builds: int,
         protection: Protection,
+        stopping: Stopping,
         undo: Undo,
         clearing: Clearing,
         clock: Clock,
@@ -75,6 +77,7 @@ class Lifecycle:
         self._gate = gate
         self._standing_projects = standing
         self._protection = protection
+        self._stopping = stopping
         self._undo = undo
         self._clearing = clearing
         self._clock = clock
@@ -98,7 +101,7 @@ class Lifecycle:
             EnvironmentNotFound: there is none, and none is being launched.
             EngineUnavailable: nothing can be stopped at present.
         """
-        return await self._change(OperationKind.STOP, name, self._stop, asked)
+        return await self._change(OperationKind.STOP, name, self._stopping.stop, asked)
 
     async def restart(self, name: EnvironmentName, *, asked: Asked = BY_MANAGER) -> Ticket:
         """Takes a restart: the same containers, stopped and started again.
@@ -240,13 +243,9 @@ class Lifecycle:
         await run.step(Step.START)
         await self._compose.up(await self._project(name), run.line, recreate=False)
 
-    async def _stop(self, run: Run, name: EnvironmentName) -> None:
-        await run.step(Step.STOP)
-        await self._compose.stop(name, run.line)
-
     async def _restart(self, run: Run, name: EnvironmentName) -> None:
         project = await self._project(name)
-        await self._stop(run, name)
+        await self._stopping.stop(run, name)
         await run.step(Step.START)
         await self._compose.up(project, run.line, recreate=False)
 

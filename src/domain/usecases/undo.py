@@ -21,11 +21,18 @@ from domain.usecases.builds import Builds
 from domain.usecases.clearing import Clearing
 from domain.usecases.standing import Standing
 
-_BEFORE_REPLACING = {None, Step.UNPACK, Step.CHECK, Step.BUILD}
+_BEFORE_REPLACING = {None, Step.UNPACK, Step.CHECK, Step.BUILD, Step.STOP}
+
+
+_LONGEST_STOP_SECONDS = 30.0
 
 
 class Undo:
-    """Brings a host back to where it was before a deploy."""
+    """Brings a host back to where it was before a deploy.
+
+    Args:
+        stop_seconds: how long the Engine may go on stopping containers when whoever asked has gone.
+    """
 
     def __init__(
         self,
@@ -39,6 +46,7 @@ class Undo:
         standing: Standing,
         clock: Clock,
         log: Log,
+        stop_seconds: float,
     ) -> None:
         self._environments = environments
         self._workspaces = workspaces
@@ -49,6 +57,7 @@ class Undo:
         self._standing = standing
         self._clock = clock
         self._log = log
+        self._stop_seconds = min(stop_seconds, _LONGEST_STOP_SECONDS)
 
     async def deploy(self, operation: Operation, reason: str, on_line: OutputLine) -> None:
         """Removes what the deploy made, and brings back what it replaced.
@@ -78,23 +87,28 @@ class Undo:
         self, operation: Operation, earlier: Replacement, on_line: OutputLine
     ) -> EnvironmentState:
         name = operation.target
-        untouched = operation.step in _BEFORE_REPLACING
-        if not untouched:
+        stands, stopping = operation.step in _BEFORE_REPLACING, operation.step is Step.STOP
+        if stopping:
+            await self._clock.sleep(self._stop_seconds)
+        if not stands:
             await self._resources.sweep(name, keep_volumes=earlier.volumes, cut_off=True)
         await self._clearing.run(lambda: self._workspaces.roll_back(operation.id, name))
         for tag, image in earlier.image_tags.items():
             await self._resources.tag(image, tag)
         await self.forget_images(name, keep=earlier)
-        if untouched:
-            return earlier.record.state if earlier.record else EnvironmentState.RUNNING
-        return await self._restart(name, on_line)
+        state = earlier.record.state if earlier.record else EnvironmentState.RUNNING
+        if stands and (not stopping or state is EnvironmentState.STOPPED):
+            return state
+        return await self._restart(name, on_line, recreate=not stands)
 
-    async def _restart(self, name: EnvironmentName, on_line: OutputLine) -> EnvironmentState:
+    async def _restart(
+        self, name: EnvironmentName, on_line: OutputLine, *, recreate: bool
+    ) -> EnvironmentState:
         try:
             project = await self._standing.project(name)
             if project is None:
                 return EnvironmentState.STOPPED
-            await self._compose.up(project, on_line)
+            await self._compose.up(project, on_line, recreate=recreate)
         except AgentError as fault:
             self._log.error(
                 "earlier environment not brought back", environment=name, reason=fault.detail

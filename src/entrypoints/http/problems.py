@@ -44,6 +44,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StepFailed: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.StepTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.StopFailed: HTTPStatus.BAD_GATEWAY,
     errors.EngineRefused: HTTPStatus.BAD_GATEWAY,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
