@@ -15,7 +15,7 @@ import anyio
 import msgspec
 
 from adapters.compose.projects import ComposeLimits, DockerCompose
-from adapters.docker.client import EngineClient
+from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.contexts import DiskContexts
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
@@ -183,22 +183,23 @@ async def _runtime(
         return memory_runtime(MemoryEngine(), clock)
     home = state / "compose"
     await anyio.Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
-    client = EngineClient(settings.docker_socket)
+    client = EngineClient(
+        settings.docker_socket,
+        limits=EngineLimits(
+            ask_seconds=settings.engine_timeout, change_seconds=settings.engine_change_timeout
+        ),
+    )
     stack.push_async_callback(client.aclose)
     return Runtime(
         containers=DockerContainers(client),
         engine=DockerEngine(client),
         networks=DockerNetworks(client),
-        resources=DockerProjectResources(client, agent_image=settings.agent_image or None),
-        compose=DockerCompose(
-            settings.docker_socket,
-            home,
-            limits=ComposeLimits(
-                build_seconds=settings.build_timeout, grace_seconds=settings.stop_grace
-            ),
+        resources=DockerProjectResources(
+            client, agent_image=settings.agent_image or None, owner=settings.workspace_dir
         ),
+        compose=DockerCompose(settings.docker_socket, home, limits=compose_limits(settings)),
         logs=DockerLogs(settings.docker_socket, client),
-        events=DockerEvents(settings.docker_socket),
+        events=DockerEvents(settings.docker_socket, begin_seconds=settings.engine_timeout),
         firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
     )
 
@@ -252,7 +253,7 @@ async def check_archive(
         home, rules = Path(folder, "compose"), policy_rules(settings)
         await anyio.Path(home).mkdir()
         gate = Gate(
-            compose=DockerCompose(settings.docker_socket, home),
+            compose=DockerCompose(settings.docker_socket, home, limits=compose_limits(settings)),
             workspaces=workspaces,
             contexts=DiskContexts(),
             rules=msgspec.structs.replace(rules, own_folders=(*rules.own_folders, folder)),
@@ -263,6 +264,17 @@ async def check_archive(
         model = await gate.model(operation, project, variables)
         await gate.check_dockerfiles(project, model)
         return model
+
+
+def compose_limits(settings: Settings) -> ComposeLimits:
+    """How long Compose may take."""
+    return ComposeLimits(
+        resolve_seconds=settings.resolve_timeout,
+        build_seconds=settings.build_timeout,
+        start_seconds=settings.start_timeout,
+        stop_seconds=settings.stop_timeout,
+        grace_seconds=settings.stop_grace,
+    )
 
 
 def bundle_limits(settings: Settings) -> BundleLimits:

@@ -4,6 +4,7 @@
 it by tests.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit_ttl: float
     deploy_timeout: float
     build_timeout: float
+    resolve_timeout: float
+    start_timeout: float
+    stop_timeout: float
     stop_grace: int
+    engine_timeout: float
+    engine_change_timeout: float
     shutdown_timeout: float
 
     @property
@@ -499,10 +505,40 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("BUILD_TIMEOUT", "540", _number(1, 86_400), "Seconds that its build may take."),
     Setting(
+        "RESOLVE_TIMEOUT",
+        "30",
+        _number(1, 86_400),
+        "Seconds that Compose may take to read a bundle's files.",
+    ),
+    Setting(
+        "START_TIMEOUT",
+        "300",
+        _number(1, 86_400),
+        "Seconds that Compose may take to start an environment, `depends_on` conditions included.",
+    ),
+    Setting(
+        "STOP_TIMEOUT",
+        "120",
+        _number(1, 86_400),
+        "Seconds that Compose may take to stop an environment; more than `STOP_GRACE`.",
+    ),
+    Setting(
         "STOP_GRACE",
         "3",
         _integer(0, 300),
         "Seconds that a container may take to stop before it is killed.",
+    ),
+    Setting(
+        "ENGINE_TIMEOUT",
+        "7",
+        _number(0.1, 86_400),
+        "Seconds that a question to the Docker Engine may take; the manager waits 10 for a list.",
+    ),
+    Setting(
+        "ENGINE_CHANGE_TIMEOUT",
+        "60",
+        _number(0.1, 86_400),
+        "Seconds that one change at the Docker Engine may take, such as removing a container.",
     ),
     Setting(
         "SHUTDOWN_TIMEOUT",
@@ -550,6 +586,8 @@ def _together(values: Mapping[str, Any]) -> list[str]:
         for name in ("container_cpus", "container_memory", "container_pids", "container_log")
         if name in values and values[name] > values.get(f"max_{name}", values[name])
     ]
+    if values.get("stop_grace", 0) >= values.get("stop_timeout", math.inf):
+        faults.append("STOP_GRACE must be less than STOP_TIMEOUT.")
     if values.get("workspace_dir") and values.get("workspace_dir") == values.get("state_dir"):
         faults.append("STATE_DIR must be another folder than WORKSPACE_DIR.")
     return faults

@@ -55,6 +55,8 @@ def test_empty_variables_count_as_not_set() -> None:
         ("HOST_ID", ".."),
         ("SERVER_KEY", "two words"),
         ("MAX_BUNDLE_BYTES", "1"),
+        ("ENGINE_TIMEOUT", "0"),
+        ("STOP_GRACE", "120"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(name: str, value: str) -> None:

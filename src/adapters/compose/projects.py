@@ -87,7 +87,13 @@ class DockerCompose:
     async def version(self) -> str:
         """Compose's version; empty where Compose is not installed."""
         try:
-            finished = await self._run(["version", "--short"], Step.CHECK, _ignore, capture=True)
+            finished = await self._run(
+                ["version", "--short"],
+                Step.CHECK,
+                _ignore,
+                seconds=self._limits.resolve_seconds,
+                capture=True,
+            )
         except StepFailed:
             return ""
         return finished.stdout.decode(errors="replace").strip().removeprefix("v")
@@ -155,8 +161,8 @@ class DockerCompose:
         step: Step,
         on_line: OutputLine,
         *,
+        seconds: float,
         directory: str | None = None,
-        seconds: float = 30,
         capture: bool = False,
         variables: Mapping[str, str] | None = None,
         memory_bytes: int | None = None,
