@@ -1,6 +1,7 @@
 """External commands: what they print, how they end, and that nothing of them stays."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -114,6 +115,69 @@ async def test_a_cancelled_command_is_ended_with_its_children(tmp_path: Path) ->
         group.cancel_scope.cancel()
 
     await gone(int(await pid.read_text()))
+
+
+async def test_a_grandchild_that_ignores_the_request_and_holds_the_pipes_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
+    pid = tmp_path / "pid"
+    grandchild = f"trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done"
+
+    with anyio.fail_after(8), pytest.raises(process.TimedOut) as fault:
+        await run(f'echo begun; sh -c "{grandchild.replace("$$", chr(92) + "$$")}"', seconds=0.3)
+
+    assert fault.value.tail == ("begun",)
+    await gone(int(await anyio.Path(pid).read_text()))
+
+
+async def test_a_grandchild_in_a_session_of_its_own_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "_DRAIN_SECONDS", 0.1)
+    pid = anyio.Path(tmp_path, "pid")
+
+    with anyio.fail_after(5):
+        # It escapes the group, and would keep the pipes open for a minute.
+        finished, _ = await run(
+            f"setsid sh -c 'echo $$ > {pid}; exec sleep 60' &"
+            f" until [ -s {pid} ]; do sleep 0.01; done; echo x"
+        )
+
+    assert finished.tail == ("x",)
+    os.kill(int(await pid.read_text()), signal.SIGKILL)
+
+
+async def test_one_that_is_killed_from_outside_is_reaped_and_says_by_what(tmp_path: Path) -> None:
+    pid, child = anyio.Path(tmp_path, "pid"), anyio.Path(tmp_path, "child")
+    found: list[process.Finished] = []
+
+    async def go() -> None:
+        script = f"echo half; sleep 60 & echo $! > {child}; echo $$ > {pid}; wait"
+        found.append((await run(script))[0])
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(go)
+            while not await pid.exists() or not await pid.read_text():
+                await anyio.sleep(0.01)
+            os.kill(int(await pid.read_text()), signal.SIGKILL)
+
+    assert (found[0].exit_code, found[0].tail) == (-9, ("half",))
+    assert not await anyio.Path("/proc", (await pid.read_text()).strip()).exists()
+    await gone(int(await child.read_text()))
+
+
+async def test_one_that_is_cancelled_while_it_is_started_is_ended(tmp_path: Path) -> None:
+    pid = anyio.Path(tmp_path, "pid")
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await run(f"echo $$ > {pid}; sleep 60")
+
+    await anyio.sleep(0.1)
+    if await pid.exists() and (text := await pid.read_text()):
+        assert not alive(int(text))
 
 
 async def test_a_command_that_prints_without_end_costs_little_memory() -> None:

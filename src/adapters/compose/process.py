@@ -20,6 +20,9 @@ GRACE_SECONDS = 3.0
 MAX_CAPTURED_BYTES = 8 * 1024 * 1024
 """How much of a command's standard output is kept where it is asked for."""
 
+KILL_SECONDS = 5.0
+"""How long the end of a command that was killed is waited for; what the kernel holds ends later."""
+
 _DRAIN_SECONDS = 5.0
 
 # Nothing that a bundle prints may steer the terminal or page that shows it; tabs are harmless.
@@ -108,14 +111,16 @@ async def run(
     def keep(chunk: bytes) -> None:
         captured.extend(chunk[: MAX_CAPTURED_BYTES - len(captured)])
 
-    process = await anyio.open_process(
-        command,
-        cwd=directory,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE if capture else subprocess.STDOUT,
-        start_new_session=True,
-    )
+    # Whoever is cancelled in between would leave a command that nobody knows of.
+    with anyio.CancelScope(shield=True):
+        process = await anyio.open_process(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if capture else subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         _hold_to(process.pid, memory_bytes)
         with anyio.fail_after(seconds):
@@ -149,8 +154,15 @@ async def _end(process: anyio.abc.Process) -> None:
         with anyio.move_on_after(GRACE_SECONDS):
             await process.wait()
     _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
-    await process.aclose()
+    with anyio.move_on_after(KILL_SECONDS):
+        await process.wait()
+    if process.returncode is not None:
+        await process.aclose()
+        return
+    # The kernel holds it, as on a disk that hangs; the event loop reaps it when it lets go.
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await stream.aclose()
 
 
 def _hold_to(process_id: int, memory_bytes: int | None) -> None:

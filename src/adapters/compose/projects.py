@@ -1,6 +1,7 @@
 """The verbs of ``docker compose`` on one project."""
 
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -226,9 +227,16 @@ def _failure(step: Step, finished: process.Finished) -> EngineUnavailable | Step
             "reading the Compose file takes more memory than it may. "
             "Repeat fewer and shorter texts through variables and aliases.",
         )
-    return StepFailed(
-        step, f"docker compose ended with status {finished.exit_code}.", output=finished.tail
-    )
+    return StepFailed(step, f"docker compose {_end(finished.exit_code)}", output=finished.tail)
+
+
+def _end(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"ended with status {exit_code}."
+    words = f"was killed by signal {-exit_code}"
+    if exit_code == -signal.SIGKILL:
+        return f"{words}. Somebody ended it, or the host ran out of memory: its kernel log tells."
+    return f"{words}."
 
 
 def _ignore(_line: str) -> None:
