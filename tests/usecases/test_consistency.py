@@ -151,7 +151,10 @@ class TestHealing:
         await world.clock.advance(10)
         world.engine.fault = ""
 
-        await look(world)
+        async with anyio.create_task_group() as group:
+            group.start_soon(look, world)
+            # The Engine may still be stopping what it was asked to stop.
+            await world.clock.advance(30)
 
         view = await shown(world, "one")
         assert (view["state"], view["labels"]) == ("running", {"a": "b"})
