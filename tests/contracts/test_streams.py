@@ -50,6 +50,10 @@ class World:
         """Ends a container from outside."""
         raise NotImplementedError
 
+    async def say(self, name: str, *lines: str) -> None:
+        """Lets a container print more."""
+        raise NotImplementedError
+
     def name(self, name: str) -> str:
         """The full name of a container."""
         return f"{self.project}-{name}"
@@ -78,6 +82,10 @@ class MemoryWorld(World):
         for line in lines:
             stream = "stderr" if line.startswith("!") else "stdout"
             self._logs.print(full, line.removeprefix("!"), stream=stream)
+
+    async def say(self, name: str, *lines: str) -> None:
+        for line in lines:
+            self._logs.print(self.name(name), line)
 
     async def kill(self, name: str) -> None:
         full = self.name(name)
@@ -126,6 +134,11 @@ class DockerWorld(World):
             engine.BASE_IMAGE, ["sh", "-c", script], name=self.name(name), labels=labels, tty=tty
         )
         self.host.client.start(created["Id"])
+
+    async def say(self, name: str, *lines: str) -> None:
+        script = "; ".join(f"echo {line} >/proc/1/fd/1" for line in lines)
+        made = self.host.client.exec_create(self.name(name), ["sh", "-c", script])
+        self.host.client.exec_start(made["Id"])
 
     async def kill(self, name: str) -> None:
         self.host.client.kill(self.name(name))
@@ -222,6 +235,37 @@ class TestLogs:
                 group.start_soon(end_soon)
                 async with world.logs.read(await world.of_project(), follow=True) as lines:
                     assert [line.text async for line in lines] == ["one"]
+
+    async def test_what_came_before_the_agents_end_is_still_read(self, world: World) -> None:
+        await world.run("a", "one")
+        found: list[str] = []
+
+        async def read_slowly() -> None:
+            async with world.logs.read(await world.of_project(), follow=True) as lines:
+                async for line in lines:
+                    found.append(line.text)
+                    await anyio.sleep(0.5)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(read_slowly)
+                # Until it follows: what is printed before is read all the same.
+                await anyio.sleep(1)
+                await world.say("a", "two", "three", "four")
+                await anyio.sleep(0.3)
+                world.logs.end()
+
+        assert found == ["one", "two", "three", "four"]
+
+    async def test_who_follows_after_the_agents_end_gets_what_was_printed(
+        self, world: World
+    ) -> None:
+        await world.run("a", "one")
+        world.logs.end()
+
+        with anyio.fail_after(5):
+            async with world.logs.read(await world.of_project(), follow=True) as lines:
+                assert [line.text async for line in lines] == ["one"]
 
     async def test_a_container_without_a_word_has_no_lines(self, world: World) -> None:
         await world.run("a")

@@ -36,7 +36,7 @@ class DockerLogs:
         self._streams = Streams(THREADS, wait_seconds=self._seconds)
 
     def end(self) -> None:
-        """Ends all that is being read."""
+        """Ends all that is being followed."""
         self._streams.end()
 
     @asynccontextmanager

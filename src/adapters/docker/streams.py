@@ -137,6 +137,8 @@ class Answer:
         self._path = path
         self._parameters = parameters
         self._silence_seconds = None if endless else seconds
+        self.endless = endless
+        """Whether it goes on until it is closed."""
         self._call = Call(seconds)
 
     def pieces(self) -> Iterator[bytes]:
@@ -186,16 +188,20 @@ class Streams:
         self._limiter = anyio.CapacityLimiter(limit)
         self._wait_seconds = wait_seconds
         self._open: set[Stream] = set()
+        self._ending = False
 
     def end(self) -> None:
-        """Ends all that is read at the moment."""
+        """Ends answers that go on, now and from now on; what came of them is still read."""
+        self._ending = True
         for stream in self._open:
-            stream.close()
+            stream.end()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
         stream = Stream(self._limiter, self._wait_seconds)
+        if self._ending:
+            stream.end()
         self._open.add(stream)
         try:
             yield stream
@@ -215,6 +221,7 @@ class Stream:
         self._answers: list[Answer] = []
         self._feeds: list[Feed[Any]] = []
         self._threads: list[threading.Thread] = []
+        self._ending = False
 
     async def start(self, answer: Answer, feed: Feed[Any], pump: Pump) -> None:
         """Reads an answer into a feed, as soon as there is a thread for it.
@@ -224,6 +231,8 @@ class Stream:
         """
         await self._take_place(answer)
         self._answers.append(answer)
+        if self._ending and answer.endless:
+            answer.close()
         self._feeds.append(feed)
         feed.open()
         thread = threading.Thread(
@@ -262,6 +271,13 @@ class Stream:
                 anyio.from_thread.run_sync(
                     self._limiter.release_on_behalf_of, answer, token=self._loop
                 )
+
+    def end(self) -> None:
+        """Ends the answers that go on; what came of them can still be read."""
+        self._ending = True
+        for answer in self._answers:
+            if answer.endless:
+                answer.close()
 
     def close(self) -> None:
         """Ends all answers."""

@@ -37,7 +37,7 @@ class MemoryLogs:
         self._engine.tell()
 
     def end(self) -> None:
-        """Ends all that is being read."""
+        """Ends all that is being followed."""
         self._ended = True
         self._engine.tell()
 
@@ -66,13 +66,15 @@ class MemoryLogs:
         seen = len(self._lines)
         for line in self._before(names, tail, since):
             yield line
-        while follow and not self._ended and any(self._runs(name) for name in names):
+        while follow:
             news = self._engine.news
             fresh, seen = self._lines[seen:], len(self._lines)
             for line in fresh:
                 if line.container in names:
                     yield line
             if not fresh:
+                if self._ended or not any(self._runs(name) for name in names):
+                    return
                 await news.wait()
 
     def _runs(self, name: str) -> bool:

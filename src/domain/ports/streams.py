@@ -39,7 +39,10 @@ class ContainerLogs(Protocol):
         ...
 
     def end(self) -> None:
-        """Ends all that is being read, as if the containers had ended; for the agent's own end."""
+        """Ends what is followed as if the containers had ended; for the agent's own end.
+
+        What has come is still read. Who follows from now on gets what was printed before.
+        """
         ...
 
 
