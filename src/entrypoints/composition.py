@@ -48,6 +48,7 @@ from domain.bundles import BundleLimits
 from domain.capacity import CapacityLimits
 from domain.compose_model import ComposeModel
 from domain.compose_policy import PolicyProfile, PolicyRules
+from domain.heartbeat import beat_seconds
 from domain.image_names import RegistryRules
 from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
@@ -85,6 +86,7 @@ from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import LifetimeRules, Lifetimes
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
+from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
@@ -101,9 +103,6 @@ from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
 """The agent's own version."""
-
-HEARTBEAT_SECONDS = 10.0
-"""How long one heartbeat may take, if the interval is not shorter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +230,7 @@ async def _manager(settings: Settings, stack: AsyncExitStack) -> Manager | None:
             settings.manager_url,
             host_id=settings.host_id,
             server_key=settings.server_key,
-            timeout_seconds=min(HEARTBEAT_SECONDS, settings.heartbeat_interval),
+            timeout_seconds=beat_seconds(settings.heartbeat_interval),
             version=VERSION,
         )
     )
@@ -309,10 +308,14 @@ class _Changes:
 
 
 def _changes(
-    settings: Settings, adapters: Adapters, inventory: InventoryWatch, host: HostWatch
+    settings: Settings,
+    adapters: Adapters,
+    inventory: InventoryWatch,
+    host: HostWatch,
+    news: News,
 ) -> _Changes:
     runtime, clock, log, store = adapters.runtime, adapters.clock, adapters.log, adapters.store
-    operations = Operations(store.operations, clock, log)
+    operations = Operations(store.operations, clock, log, news)
     clearing = Clearing(runtime.resources)
     addresses = Addresses(
         store.environments, runtime.networks, adapters.host_network, settings.network_pool
@@ -559,9 +562,10 @@ def _capacity(settings: Settings) -> CapacityLimits:
 async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     """The agent made of ``adapters``; its operations are still to be entered."""
     runtime, clock, log = adapters.runtime, adapters.clock, adapters.log
-    inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log)
+    news = News()
+    inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log, news)
     host = HostWatch(adapters.metrics, clock, _paths(settings))
-    changes = _changes(settings, adapters, inventory, host)
+    changes = _changes(settings, adapters, inventory, host, news)
     chronicle = Chronicle(
         environments=adapters.store.environments,
         timeline=adapters.store.timeline,
@@ -587,6 +591,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         manager=adapters.manager,
         host=host,
         inventory=inventory,
+        operations=changes.operations,
+        news=news,
         clock=clock,
         log=log,
         interval_seconds=settings.heartbeat_interval,

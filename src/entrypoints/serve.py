@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -20,6 +20,9 @@ from entrypoints.workers import run_workers
 
 _LAST_ANSWERS_SECONDS = 5
 """How long answers may still take once all operations have ended."""
+
+_CUT_OFF_SECONDS = 1.0
+"""How long those may take to end that were cut off then."""
 
 
 class _Server(uvicorn.Server):
@@ -45,24 +48,26 @@ async def serve(settings: Settings) -> None:
     """
     # First of all: a second agent on this host must not set about recovering the first one's work.
     listener = _listen(settings.api_host, settings.api_port)
-    async with open_agent(settings) as agent:
-        app = create_app(agent, PrometheusExposition(agent))
-        server = _Server(_configuration(app, settings))
-        agent.log.info(
-            "agent starts",
-            version=agent.version,
-            port=settings.api_port,
-            runtime=settings.runtime,
-            compose=agent.compose_version,
-        )
-        _warn(agent)
-        async with anyio.create_task_group() as group:
-            group.start_soon(_end_on_signal, agent, server)
-            group.start_soon(run_workers, agent)
-            await server.serve(sockets=[listener])
-            group.cancel_scope.cancel()
-        await _flush_audit(agent)
-        agent.log.info("agent ends")
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_agent(settings) as agent:
+            app = create_app(agent, PrometheusExposition(agent))
+            server = _Server(_configuration(app, settings))
+            _announce(agent)
+            async with anyio.create_task_group() as group:
+                group.start_soon(_end_on_signal, agent, server, signals)
+                group.start_soon(run_workers, agent)
+                await server.serve(sockets=[listener])
+                await _cut_off(server)
+                group.cancel_scope.cancel()
+            await _flush_audit(agent)
+            agent.log.info("agent ends")
+
+
+async def _cut_off(server: uvicorn.Server) -> None:
+    """Returns when requests that were cut off have ended, so that the audit trail has them."""
+    with anyio.move_on_after(_CUT_OFF_SECONDS):
+        while server.server_state.tasks:  # noqa: ASYNC110 - uvicorn tells nobody
+            await anyio.sleep(0.02)
 
 
 async def _flush_audit(agent: Agent) -> None:
@@ -94,8 +99,15 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _warn(agent: Agent) -> None:
+def _announce(agent: Agent) -> None:
     settings = agent.settings
+    agent.log.info(
+        "agent starts",
+        version=agent.version,
+        port=settings.api_port,
+        runtime=settings.runtime,
+        compose=agent.compose_version,
+    )
     if not settings.server_key and not settings.jwt_secret:
         agent.log.warning("no key is set, only open calls are answered; set SERVER_KEY")
     if settings.jwt_secret and len(settings.jwt_secret) < 32:
@@ -106,12 +118,34 @@ def _warn(agent: Agent) -> None:
         agent.log.warning("MANAGER_URL is not https, the server key crosses the network in clear")
 
 
-async def _end_on_signal(agent: Agent, server: uvicorn.Server) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            agent.log.info("agent is told to stop", signal=signal.Signals(number).name)
-            await agent.operations.close(agent.settings.shutdown_timeout)
-            # Who follows them would be waited for, and cut off in the middle of a line.
-            agent.logs.end()
-            server.should_exit = True
-            return
+async def _end_on_signal(
+    agent: Agent, server: uvicorn.Server, signals: AsyncIterator[signal.Signals]
+) -> None:
+    number = await anext(signals)
+    agent.log.info("agent is told to stop", signal=number.name, operations=agent.operations.count)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_hasten_on_signal, agent, signals)
+        await wind_up(agent)
+        group.cancel_scope.cancel()
+    server.should_exit = True
+
+
+async def _hasten_on_signal(agent: Agent, signals: AsyncIterator[signal.Signals]) -> None:
+    async for number in signals:
+        agent.log.warning(
+            "agent is told again to stop, what it does is interrupted",
+            signal=number.name,
+            operations=agent.operations.count,
+        )
+        agent.operations.interrupt()
+
+
+async def wind_up(agent: Agent) -> None:
+    """Ends the agent's work in order: what it does, what it tells, and who listens.
+
+    Who follows an operation is told of its end by that; who follows logs would be waited for, and
+    cut off in the middle of a line.
+    """
+    await agent.operations.close(agent.settings.shutdown_timeout)
+    await agent.heartbeat.end()
+    agent.logs.end()

@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 
 from domain.errors import AgentError, StoreUnavailable
+from domain.usecases.heartbeat import SAMPLES_SECONDS
 from entrypoints.agent import Agent
 
 SAMPLE_SECONDS = 2.0
@@ -34,8 +35,7 @@ _FIRST_RETRY_SECONDS = 0.5
 _A_MOMENT = timedelta(microseconds=1)
 """So that an event that was seen does not come again."""
 
-_FIRST_SAMPLES_SECONDS = 0.25
-_FIRST_PICTURE_SECONDS = 3.0
+_FIRST_SAMPLES_SECONDS = SAMPLES_SECONDS / 2
 
 
 async def run_workers(agent: Agent) -> None:
@@ -47,7 +47,7 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(_every, agent, STORE_SECONDS, agent.health.observe_store)
         group.start_soon(agent.recovery.run)
         group.start_soon(agent.consistency.run)
-        group.start_soon(_heartbeat, agent)
+        group.start_soon(agent.heartbeat.run)
         group.start_soon(_watch_containers, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
         group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
@@ -144,10 +144,3 @@ async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[obje
             # What is watched notes its own faults for health; here the loop only goes on.
             agent.log.debug("worker goes on", reason=fault.detail)
         await agent.clock.sleep(seconds)
-
-
-async def _heartbeat(agent: Agent) -> None:
-    await agent.clock.sleep(_FIRST_SAMPLES_SECONDS * 2)
-    with anyio.move_on_after(_FIRST_PICTURE_SECONDS):
-        await agent.inventory.asked.wait()
-    await agent.heartbeat.run()

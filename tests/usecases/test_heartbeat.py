@@ -1,8 +1,10 @@
 """The heartbeat: what it reports, when, and what it says of itself."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
+import msgspec
 import pytest
 
 from domain.errors import EngineUnavailable
@@ -18,9 +20,15 @@ from tests.support.agents import World, agent_on_twins
 pytestmark = pytest.mark.anyio
 
 MANAGED = {"MANAGER_URL": "https://manager.example.com", "HEARTBEAT_INTERVAL": "10"}
+GOOD = HeartbeatAnswer(result=HeartbeatResult.ACKNOWLEDGED, status=200)
 UNREACHABLE = HeartbeatAnswer(result=HeartbeatResult.UNREACHABLE, detail="no route")
 REFUSED = HeartbeatAnswer(
     result=HeartbeatResult.REFUSED, status=401, detail="register the host again"
+)
+
+
+WAIT_A_MINUTE = HeartbeatAnswer(
+    result=HeartbeatResult.BUSY, status=503, detail="later", retry_after_seconds=60
 )
 
 
@@ -34,6 +42,11 @@ async def world() -> AsyncIterator[World]:
     async with agent_on_twins(MANAGED) as world:
         world.clock.next_chance = 0.0
         yield world
+
+
+def invitations(world: World) -> list[bool]:
+    """Of each heartbeat that came, whether the manager would place work here."""
+    return [places_work(report, max_containers=1000) for report in world.manager.reports]
 
 
 async def beat(world: World) -> float:
@@ -113,51 +126,62 @@ class TestReport:
             assert len(world.manager.reports) == 1
 
 
+def pause(answer: HeartbeatAnswer, chance: float, *, failures: int = 0, took: float = 0.0) -> float:
+    """The pause after an answer, with an interval of 10 s."""
+    return next_pause_seconds(
+        answer,
+        interval_seconds=10,
+        took_seconds=took,
+        consecutive_failures=failures,
+        chance=chance,
+    )
+
+
 class TestPause:
     async def test_one_interval_less_a_little_jitter(self) -> None:
-        good = HeartbeatAnswer(result=HeartbeatResult.ACKNOWLEDGED)
-        pauses = [
-            next_pause_seconds(good, interval_seconds=10, consecutive_failures=0, chance=chance)
-            for chance in (0.0, 0.5, 1.0)
-        ]
+        assert [pause(GOOD, chance) for chance in (0.0, 0.5, 1.0)] == [10.0, 9.5, 9.0]
 
-        assert pauses == [10.0, 9.5, 9.0]
+    async def test_the_time_that_a_beat_took_counts(self) -> None:
+        assert pause(GOOD, 0.0, took=4.0) == 6.0
+        assert pause(GOOD, 0.0, took=30.0) == 0.0
+        assert pause(REFUSED, 0.0, took=4.0) == 56.0
 
     async def test_after_failures_it_grows_up_to_one_interval(self) -> None:
         pauses = [
             next_pause_seconds(
-                UNREACHABLE, interval_seconds=10, consecutive_failures=failures, chance=1.0
+                UNREACHABLE,
+                interval_seconds=60,
+                took_seconds=0,
+                consecutive_failures=failures,
+                chance=1.0,
             )
-            for failures in (1, 2, 3, 4, 5, 100_000)
+            for failures in (1, 2, 3, 4, 100_000)
         ]
 
-        assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+        assert pauses == [10.0, 20.0, 40.0, 57.0, 57.0]
 
     async def test_agents_that_fail_together_do_not_return_together(self) -> None:
-        pauses = {
-            next_pause_seconds(
-                UNREACHABLE, interval_seconds=10, consecutive_failures=9, chance=chance / 10
-            )
-            for chance in range(11)
-        }
+        for took in (0.0, 4.0, 8.0):
+            left = 9.5 - took
+            pauses = {pause(UNREACHABLE, n / 10, failures=9, took=took) for n in range(11)}
 
-        assert len(pauses) == 11
-        assert all(5 <= pause <= 10 for pause in pauses)
+            assert len(pauses) == 11
+            assert (min(pauses), max(pauses)) == (left / 2, left)
 
     async def test_a_refusal_slows_it_to_about_once_a_minute(self) -> None:
-        pause = next_pause_seconds(REFUSED, interval_seconds=10, consecutive_failures=1, chance=0.0)
-
-        assert pause == 60
+        assert pause(REFUSED, 0.0, failures=1) == 60
 
     @pytest.mark.parametrize("asked", [0.5, 30, 120])
     async def test_retry_after_is_obeyed_and_never_undercut(self, asked: float) -> None:
         busy = HeartbeatAnswer(result=HeartbeatResult.BUSY, status=429, retry_after_seconds=asked)
 
-        for chance in (0.0, 0.9):
-            pause = next_pause_seconds(
-                busy, interval_seconds=10, consecutive_failures=3, chance=chance
-            )
-            assert asked <= pause <= asked + 1
+        assert pause(busy, 0.0, failures=3, took=5.0) == asked
+        assert pause(busy, 1.0, failures=3, took=5.0) == asked + 10
+
+    async def test_a_refusal_cannot_ask_to_be_repeated_soon(self) -> None:
+        refused = msgspec.structs.replace(REFUSED, retry_after_seconds=1.0)
+
+        assert pause(refused, 0.0) == 60
 
 
 class TestWorker:
@@ -182,11 +206,11 @@ class TestWorker:
             assert len(world.manager.reports) == 1
             world.manager.release.set()
             world.manager.release = None
-            await world.clock.advance(25)
+            await world.clock.advance(5)
+            assert len(world.manager.reports) == 2
             group.cancel_scope.cancel()
 
         assert world.manager.most_sending == 1
-        assert len(world.manager.reports) == 3
 
     async def test_it_is_back_within_one_interval_after_hours_without_a_manager(
         self, world: World
@@ -203,6 +227,189 @@ class TestWorker:
         assert len(world.manager.reports) > before
         assert world.agent.heartbeat.status.consecutive_failures == 0
         assert len(world.log.named("heartbeat failed")) <= 8
+
+
+@asynccontextmanager
+async def beating(world: World) -> AsyncIterator[None]:
+    """The heartbeat alone, without what else works in an agent."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.agent.heartbeat.run)
+        yield
+        group.cancel_scope.cancel()
+
+
+class TestNews:
+    """What the manager must know at once: that work can be placed here, or no longer."""
+
+    @pytest.fixture
+    async def starting(self) -> AsyncIterator[World]:
+        async with agent_on_twins(MANAGED, ready=False) as world:
+            world.clock.next_chance = 0.0
+            world.engine.run("one")
+            await world.agent.inventory.refresh()
+            yield world
+
+    async def test_the_first_one_waits_a_little_for_an_agent_that_starts(
+        self, starting: World
+    ) -> None:
+        async with beating(starting):
+            await starting.clock.advance(2)
+            assert starting.manager.reports == []
+
+            starting.agent.operations.open()
+            await starting.clock.advance(0)
+            assert invitations(starting) == [True]
+
+    async def test_while_it_starts_no_work_is_invited_and_the_rest_is_true(
+        self, starting: World
+    ) -> None:
+        async with beating(starting):
+            await starting.clock.advance(13)
+
+        assert starting.manager.reports == [HeartbeatReport(cpu=100, mem=20, containers=1)] * 2
+
+    async def test_when_it_has_started_the_manager_hears_of_it_at_once(
+        self, starting: World
+    ) -> None:
+        async with beating(starting):
+            await starting.clock.advance(4)
+            starting.agent.operations.open()
+            await starting.clock.advance(0.1)
+
+        assert invitations(starting) == [False, True]
+
+    async def test_an_engine_that_goes_and_comes_is_told_of_at_once(self, world: World) -> None:
+        async with beating(world):
+            await world.clock.advance(5)
+            await away(world)
+            await world.clock.advance(0.1)
+            assert invitations(world) == [True, False]
+
+            await world.clock.advance(3)
+            world.engine.fault = ""
+            await world.agent.inventory.refresh()
+            await world.clock.advance(0.1)
+            assert invitations(world) == [True, False, True]
+
+    async def test_the_end_of_silence_is_told_at_once(self) -> None:
+        async with agent_on_twins({**MANAGED, "HEARTBEAT_WITHOUT_ENGINE": "silent"}) as world:
+            await away(world)
+            async with beating(world):
+                await world.clock.advance(22)
+                assert world.manager.reports == []
+
+                world.engine.fault = ""
+                await world.agent.inventory.refresh()
+                await world.clock.advance(0.1)
+                assert invitations(world) == [True]
+
+    async def test_an_engine_that_comes_and_goes_makes_no_more_than_one_a_second(
+        self, world: World
+    ) -> None:
+        async with beating(world):
+            await world.clock.advance(5)
+            before = len(world.manager.reports)
+            for _ in range(50):
+                await away(world)
+                await world.clock.advance(0.1)
+                world.engine.fault = ""
+                await world.agent.inventory.refresh()
+                await world.clock.advance(0.1)
+
+        assert len(world.manager.reports) - before <= 10
+
+    async def test_news_during_a_beat_is_told_soon_after_it(self, world: World) -> None:
+        world.manager.release = anyio.Event()
+        async with beating(world):
+            await world.clock.advance(2)
+            await away(world)
+            world.manager.release.set()
+            world.manager.release = None
+            await world.clock.advance(1.1)
+
+        assert invitations(world) == [True, False]
+
+    @pytest.mark.parametrize("answer", [UNREACHABLE, REFUSED, WAIT_A_MINUTE])
+    async def test_a_manager_that_does_not_listen_is_not_asked_more_often(
+        self, world: World, answer: HeartbeatAnswer
+    ) -> None:
+        world.manager.answers.append(answer)
+        async with beating(world):
+            await world.clock.advance(2)
+            await away(world)
+            await world.clock.advance(2)
+
+        assert len(world.manager.reports) == 1
+
+
+class TestEnd:
+    """The last heartbeat."""
+
+    async def test_it_tells_what_stays_and_invites_no_work(self, world: World) -> None:
+        async with beating(world):
+            await world.clock.advance(5)
+            world.engine.run("one")
+            world.engine.run("two")
+            await world.agent.operations.close(0)
+            await world.agent.heartbeat.end()
+            await world.clock.advance(60)
+
+        assert world.manager.reports[-1] == HeartbeatReport(cpu=100, mem=20, containers=2)
+        assert len(world.manager.reports) == 2
+
+    async def test_it_does_not_wait_for_one_that_hangs(self, world: World) -> None:
+        world.manager.release = anyio.Event()
+        async with beating(world):
+            await world.clock.advance(2)
+            world.manager.release = None
+            await world.agent.operations.close(0)
+            await world.agent.heartbeat.end()
+
+        assert invitations(world) == [True, False]
+        assert world.manager.most_sending == 1
+
+    async def test_a_manager_that_hangs_holds_the_end_up_for_a_few_seconds_only(
+        self, world: World
+    ) -> None:
+        world.manager.release = anyio.Event()
+        await world.agent.operations.close(0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.agent.heartbeat.end)
+            await world.clock.advance(3)
+            assert world.manager.sending == 0
+
+        assert len(world.log.named("last heartbeat not taken")) == 1
+
+    async def test_an_engine_that_hangs_does_not_keep_it_back(self, world: World) -> None:
+        world.engine.run("one")
+        await world.agent.inventory.refresh()
+        world.engine.hang = True
+        await world.agent.operations.close(0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.agent.heartbeat.end)
+            await world.clock.advance(2)
+
+        assert world.manager.reports == [HeartbeatReport(cpu=100, mem=20, containers=1)]
+
+    async def test_there_is_none_to_a_manager_that_asked_for_peace(self, world: World) -> None:
+        world.manager.answers.append(WAIT_A_MINUTE)
+        await beat(world)
+        await world.agent.heartbeat.end()
+
+        assert len(world.manager.reports) == 1
+
+    async def test_there_is_none_without_a_manager(self) -> None:
+        async with agent_on_twins() as world:
+            await world.agent.heartbeat.end()
+
+            assert world.manager.reports == []
+
+    async def test_there_is_none_where_silence_was_asked_for(self) -> None:
+        async with agent_on_twins({**MANAGED, "HEARTBEAT_WITHOUT_ENGINE": "silent"}) as world:
+            await away(world)
+            await world.agent.heartbeat.end()
+
+            assert world.manager.reports == []
 
 
 class TestStatus:

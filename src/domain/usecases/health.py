@@ -110,8 +110,8 @@ class Health:
         heartbeat = _heartbeat(self._heartbeat.status)
         parts = (engine, store, heartbeat)
         reasons = tuple(part.reason for part in parts if part.reason and part.state != "off")
-        if self._recovery.trouble and engine.state == "up":
-            reasons = (*reasons, self._recovery.trouble)
+        if (idle := self._idle_because()) and engine.state == "up":
+            reasons = (*reasons, idle)
         if count := len(self._consistency.report.differences):
             reasons = (*reasons, _DIFFERENCES.format(count))
         return HealthReport(
@@ -132,8 +132,14 @@ class Health:
         found = (self._engine(self._inventory.picture).reason, self._records().reason)
         reasons = tuple(reason for reason in found if reason)
         if not reasons and not self._operations.accepting:
-            return (self._recovery.trouble or "The agent is starting or stopping.",)
+            return (self._idle_because(),)
         return reasons
+
+    def _idle_because(self) -> str:
+        """Why no work is taken, Engine and store apart; empty when it is."""
+        if self._operations.stopping:
+            return self._operations.refusal
+        return self._recovery.trouble or self._operations.refusal
 
     def _engine(self, picture: Inventory) -> Part:
         if picture.engine_up:
@@ -147,16 +153,16 @@ class Health:
 
 
 def _heartbeat(status: HeartbeatStatus) -> Part:
-    if not status.enabled:
+    if not status.enabled or status.withheld:
         return Part(state="off", reason=status.detail)
-    if status.withheld:
-        return Part(state="off", reason=status.detail)
-    if status.last_result is HeartbeatResult.ACKNOWLEDGED:
-        return Part(state="up")
     if status.last_result is None:
         return Part(state="down", reason="No heartbeat has been sent yet.")
-    return Part(
-        state="failing",
-        reason=f"Heartbeat {status.last_result.value}: {status.detail}",
-        since=status.last_acknowledged_at,
-    )
+    if status.last_result is not HeartbeatResult.ACKNOWLEDGED:
+        return Part(
+            state="failing",
+            reason=f"Heartbeat {status.last_result.value}: {status.detail}",
+            since=status.last_acknowledged_at,
+        )
+    if status.full_because:
+        return Part(state="up", reason="The manager is told that this host is full.")
+    return Part(state="up")

@@ -8,24 +8,26 @@ from domain.errors import AgentError, EngineRefused, EngineUnavailable
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import Containers, Engine
+from domain.usecases.news import News
 
 
 class InventoryWatch:
     """Keeps the picture; while the Engine is away it keeps the last one and says so."""
 
-    def __init__(self, containers: Containers, engine: Engine, clock: Clock, log: Log) -> None:
+    def __init__(
+        self, containers: Containers, engine: Engine, clock: Clock, log: Log, news: News
+    ) -> None:
         self._containers = containers
         self._engine = engine
         self._clock = clock
         self._log = log
+        self._news = news
         self._refreshing = anyio.Lock()
         self._started = 0
         self._faults = 0
         self.picture = Inventory(fault="The Docker Engine has not been asked yet.")
         self.engine_info: EngineInfo | None = None
         """What the Engine last said of itself."""
-        self.asked = anyio.Event()
-        """Set once the Engine has answered or failed to."""
         self.returned = anyio.Event()
         """Set, and then replaced, when the Engine answers again after it did not."""
 
@@ -47,10 +49,12 @@ class InventoryWatch:
             return await self._ask()
 
     async def _ask(self) -> Inventory:
+        up = self.picture.engine_up
         try:
             await self._look()
         finally:
-            self.asked.set()
+            if self.picture.engine_up is not up:
+                self._news.tell()
         return self.picture
 
     async def _look(self) -> None:

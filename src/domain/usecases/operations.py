@@ -49,6 +49,7 @@ from domain.operations import (
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
+from domain.usecases.news import News
 from domain.usecases.progress import Progress
 
 Work = Callable[["Run"], Awaitable[None]]
@@ -243,17 +244,21 @@ class Operations:
     Begins closed, so that nothing new mixes with what recovery mends; ``open`` lets work in.
     """
 
-    def __init__(self, records: OperationRecords, clock: Clock, log: Log) -> None:
+    def __init__(self, records: OperationRecords, clock: Clock, log: Log, news: News) -> None:
         self._records = records
         self._clock = clock
         self._log = log
+        self._news = news
         self._lines: dict[str, _Line] = {}
         self._keys: dict[str, anyio.Lock] = {}
         self.ended: Counter[tuple[OperationKind, OperationState]] = Counter()
         """How many have ended, and how."""
         self._group = anyio.create_task_group()
         self._stack = AsyncExitStack()
-        self._refusal: str | None = "The agent is starting and puts its environments in order."
+        self.refusal = "The agent is starting and puts its environments in order."
+        """Why operations are not let in; empty when they are."""
+        self.stopping = False
+        """Whether they will not be let in again."""
         self._resuming = False
 
     async def __aenter__(self) -> Self:
@@ -270,27 +275,42 @@ class Operations:
 
     def resume(self) -> None:
         """Lets the agent's own operations in, which finish what was cut off."""
-        self._resuming = True
+        self._resuming = not self.stopping
 
     def open(self) -> None:
-        """Lets operations in."""
-        self._refusal = None
+        """Lets operations in, but no more once the agent is stopping."""
+        if not self.stopping:
+            self.refusal = ""
+            self._news.tell()
 
     @property
     def accepting(self) -> bool:
         """Whether operations are let in."""
-        return self._refusal is None
+        return not self.refusal
 
     async def close(self, seconds: float) -> None:
-        """Lets no more in, waits for those under way, and after ``seconds`` interrupts them."""
-        self._refusal, self._resuming = "The agent is stopping.", False
+        """Lets no more in, and returns when all have ended.
+
+        Those that have not after ``seconds`` are interrupted, and undone within their own limits.
+        """
+        self.stopping, self.refusal = True, "The agent is stopping."
+        self._resuming = False
+        self._news.tell()
         with anyio.move_on_after(seconds):
-            for ticket in self._tickets():
-                await ticket.ended()
+            await self._all_ended()
+        self.interrupt()
+        await self._all_ended()
+
+    def interrupt(self) -> None:
+        """Lets all end as soon as what they began is undone."""
         for ticket in self._tickets():
             ticket.cancel(
                 OperationInterrupted("The agent was stopped before the operation was done.")
             )
+
+    async def _all_ended(self) -> None:
+        while tickets := self._tickets():
+            await tickets[0].ended()
 
     def _tickets(self) -> list[Ticket]:
         return [ticket for line in self._lines.values() for ticket in line.tickets]
@@ -458,8 +478,8 @@ class Operations:
             StoreUnavailable: the intent cannot be written down, so it is not begun.
         """
         own = self._resuming and asked is BY_AGENT
-        if self._refusal is not None and not own:
-            raise NotAccepting(self._refusal, hint="Try again shortly.", retry_after=2)
+        if self.refusal and not own:
+            raise NotAccepting(self.refusal, hint="Try again shortly.", retry_after=2)
         operation = Operation(
             id=OperationId(self._clock.new_id()),
             kind=kind,
