@@ -6,7 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -99,8 +99,16 @@ class Process:
 
 
 @asynccontextmanager
-async def agent_process(root: Path, **variables: str) -> AsyncIterator[Process]:
-    """An agent of its own process, killed at the end if it still runs."""
+async def agent_process(
+    root: Path, *, program: Sequence[str] = ("entrypoints.cli.main", "serve"), **variables: str
+) -> AsyncIterator[Process]:
+    """An agent of its own process, killed at the end if it still runs.
+
+    Args:
+        root: takes its folders and its log.
+        program: the module that runs, and its arguments.
+        variables: settings beside the usual ones.
+    """
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
@@ -120,7 +128,7 @@ async def agent_process(root: Path, **variables: str) -> AsyncIterator[Process]:
     }
     log = (root / "agent.log").open("ab")
     process = await anyio.open_process(
-        [sys.executable, "-m", "entrypoints.cli.main", "serve"],
+        [sys.executable, "-m", *program],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -362,6 +370,47 @@ async def test_told_to_stop_it_ends_well_and_leaves_no_process(tmp_path: Path) -
         agent.process.send_signal(signal.SIGTERM)
         with anyio.fail_after(15):
             assert await agent.process.wait() == 0
+
+
+async def test_told_to_stop_in_the_middle_of_a_build_it_undoes_it_and_ends_every_stream(
+    tmp_path: Path, host: engine.Host, name: str
+) -> None:
+    port = free_port()
+    building = f"{name}-b"
+    host.projects.append(building)
+    slow = f"FROM busybox\nRUN echo {uuid4()}; sleep 60\n"
+    chatty = "FROM busybox\nCMD while true; do date; sleep 0.1; done\n"
+    lines: list[str] = []
+
+    async def follow_logs() -> None:
+        path = f"/api/v1/environments/{name}/logs?follow=true"
+        events = {"accept": "text/event-stream"}
+        async with agent.http.stream("GET", path, headers=events) as answer:
+            lines.extend([line async for line in answer.aiter_lines() if line])
+
+    async with agent_process(tmp_path, SHUTDOWN_TIMEOUT="1") as agent:
+        assert (await agent.launch(name, lab(port, dockerfile=chatty))).status_code == 201
+        before = host.holds(name)
+        async with anyio.create_task_group() as group:
+            group.start_soon(follow_logs)
+            group.start_soon(_expect_interruption, agent, building, lab(0, dockerfile=slow))
+            while not await state(agent):
+                await anyio.sleep(0.05)
+            await anyio.sleep(1)
+            agent.process.send_signal(signal.SIGTERM)
+            with anyio.fail_after(25):
+                assert await agent.process.wait() == 0
+
+    assert host.holds(name) == before
+    assert host.holds(building) == engine.NOTHING
+    assert len(lines) > 10
+    assert lines[-2:] == ["event: end", "data: {}"]
+
+
+async def _expect_interruption(agent: Process, name: str, archive: bytes) -> None:
+    answer = await agent.launch(name, archive)
+    assert answer.status_code >= 500
+    assert "stopped before" in answer.json()["detail"]
 
 
 async def test_an_environment_of_an_earlier_agent_is_taken_over(

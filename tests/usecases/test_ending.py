@@ -1,0 +1,121 @@
+"""The end of an agent that is told to stop: in order, and with nothing half done or half told."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+import pytest
+
+from domain.heartbeat import HeartbeatReport
+from entrypoints.serve import wind_up
+from tests.support.agents import World, agent_on_twins
+from tests.support.api import ENVIRONMENTS, OPERATIONS, PLAIN, WEB, begin, call, deploy, left_of
+from tests.support.api import operation as shown_operation
+
+pytestmark = pytest.mark.anyio
+
+MANAGED = {"MANAGER_URL": "https://manager.example.com", "SHUTDOWN_TIMEOUT": "60"}
+EVENTS = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with agent_on_twins(MANAGED) as world:
+        world.compose.build_seconds = 5
+        yield world
+
+
+class Answer:
+    """The answer to a call that goes on meanwhile."""
+
+    response: httpx.Response
+
+    async def get(self, world: World, path: str) -> None:
+        """Makes the call and keeps the answer."""
+        self.response = await call(world, "GET", path, headers=EVENTS)
+
+    @property
+    def last_event(self) -> str:
+        """The last event of the stream."""
+        return self.response.text.strip().split("\n\n")[-1]
+
+
+async def test_what_is_under_way_is_finished_and_then_told(world: World) -> None:
+    identifier = await begin(world, "one", WEB)
+    follower = Answer()
+    async with anyio.create_task_group() as group:
+        group.start_soon(follower.get, world, f"{OPERATIONS}/{identifier}/events")
+        group.start_soon(wind_up, world.agent)
+        await world.clock.advance(4)
+        assert world.manager.reports == []
+        await world.clock.advance(1)
+
+    assert (await shown_operation(world, identifier))["state"] == "succeeded"
+    assert '"state":"succeeded"' in follower.last_event
+    assert follower.last_event.startswith("event: end\n")
+    assert world.manager.reports == [HeartbeatReport(cpu=100, mem=20, containers=1)]
+
+
+async def test_meanwhile_nothing_new_is_taken_and_why_is_told(world: World) -> None:
+    await begin(world, "one", WEB)
+    async with anyio.create_task_group() as group:
+        group.start_soon(wind_up, world.agent)
+        await world.clock.advance(1)
+        refused = await deploy(world, "two", PLAIN)
+        health, ready = await world.http.get("/health"), await world.http.get("/ready")
+        await world.clock.advance(4)
+
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert "stopping" in refused.json()["detail"]
+    assert "The agent is stopping." in health.json()["reasons"]
+    assert (ready.status_code, ready.json()["reasons"]) == (503, ["The agent is stopping."])
+
+
+async def test_what_takes_too_long_is_undone_before_the_last_heartbeat() -> None:
+    async with agent_on_twins({**MANAGED, "SHUTDOWN_TIMEOUT": "0"}) as world:
+        world.compose.build_seconds = 500
+        identifier = await begin(world, "one", WEB)
+
+        await wind_up(world.agent)
+
+        assert (await shown_operation(world, identifier))["state"] == "interrupted"
+        assert await left_of(world, "one") == []
+        assert world.manager.reports == [HeartbeatReport(cpu=100, mem=20, containers=0)]
+
+
+async def test_it_can_be_hastened_and_undoes_all_the_same(world: World) -> None:
+    world.compose.build_seconds = 500
+    identifier = await begin(world, "one", WEB)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wind_up, world.agent)
+            await world.clock.advance(1)
+            world.agent.operations.interrupt()
+
+    assert (await shown_operation(world, identifier))["state"] == "interrupted"
+    assert await left_of(world, "one") == []
+
+
+async def test_who_follows_logs_gets_the_last_line_and_an_end(world: World) -> None:
+    world.compose.build_seconds = 0
+    await deploy(world, "one", PLAIN)
+    follower = Answer()
+    async with anyio.create_task_group() as group:
+        group.start_soon(follower.get, world, f"{ENVIRONMENTS}/one/logs?follow=true")
+        await world.clock.advance(0)
+        world.logs.print("one-solo-1", "the last line")
+        await wind_up(world.agent)
+
+    assert '"the last line"' in follower.response.text
+    assert follower.last_event == "event: end\ndata: {}"
+
+
+async def test_a_recovery_that_ends_late_does_not_open_the_agent_again() -> None:
+    async with agent_on_twins(MANAGED, ready=False) as world:
+        await wind_up(world.agent)
+
+        await world.agent.recovery.run()
+
+        assert not world.agent.operations.accepting
+        assert (await deploy(world, "one", PLAIN)).status_code == 503
