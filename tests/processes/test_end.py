@@ -213,6 +213,12 @@ async def test_a_client_that_never_ends_its_request_holds_the_end_up_for_seconds
             agent.process.send_signal(signal.SIGTERM)
 
             assert await ended(agent, 12) == 0
+            answer = (await stream.receive()).decode()
+
+    assert answer.startswith("HTTP/1.1 503 ")
+    assert "The agent is stopping" in answer
+    assert 503 in {entry["status"] for entry in stored(agent, "audit")}
+    assert "Traceback" not in (tmp_path / "agent.log").read_text()
 
 
 async def test_alone_it_ends_too_and_tells_nobody(tmp_path: Path, manager: ManagerServer) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.enums import ScopeType
@@ -12,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import AgentError
+from domain.errors import AgentError, NotAccepting
 from entrypoints.agent import Agent, Exposition
 from entrypoints.http import (
     audit,
@@ -24,11 +25,22 @@ from entrypoints.http import (
     system,
 )
 from entrypoints.http.auth import require_key
-from entrypoints.http.problems import agent_problem, http_problem, unexpected_problem
+from entrypoints.http.problems import (
+    agent_problem,
+    http_problem,
+    send_problem,
+    unexpected_problem,
+)
 
 _DESCRIPTION = (
     "Deploys and watches labs on one Docker host. "
     "Calls that change something want the host's key in X-Server-Key."
+)
+
+_CUT_OFF = NotAccepting(
+    "The agent is stopping and could not wait for the end of this request.",
+    hint="Try again shortly.",
+    retry_after=10,
 )
 
 
@@ -84,16 +96,22 @@ class _Observed:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status = 500
+        status, begun = 500, False
 
         async def note(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
             await send(message)
 
         try:
             await self._app(scope, receive, note)
+        except anyio.get_cancelled_exc_class():
+            # Only the server cuts requests off, and only those that outlast the agent's end.
+            if not self._agent.operations.stopping:
+                raise
+            if not begun:
+                await send_problem(scope, receive, note, _CUT_OFF)
         finally:
             self._tell(scope, status, time.perf_counter() - began)
 

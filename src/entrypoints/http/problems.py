@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Receive, Scope, Send
 
 from domain import errors
 from domain.findings import Finding
@@ -81,6 +82,15 @@ def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> 
         errors=fault.findings if isinstance(fault, errors.PolicyRefused) else (),
         headers=headers,
     )
+
+
+async def send_problem(
+    scope: Scope, receive: Receive, send: Send, fault: errors.AgentError
+) -> None:
+    """Answers a request with a failure where no handler is left to do it."""
+    request: Request[Any, Any, Any] = Request(scope)
+    answer = agent_problem(request, fault).to_asgi_response(app=None, request=request)
+    await answer(scope, receive, send)
 
 
 def recorded_problem(
