@@ -1,4 +1,4 @@
-"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|all``."""
+"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|fleet|all``."""
 
 import os
 import signal
@@ -9,14 +9,17 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, labs, many, upload
+from benchmarks import again, deploy, fleet, labs, many, upload
 
 _BENCHMARKS = {
     "deploy": deploy.run,
     "many": many.run,
     "upload": upload.run,
     "again": again.run,
+    "fleet": fleet.run,
 }
+
+_WITHOUT_ENGINE = {"fleet"}
 
 
 def main(arguments: list[str]) -> int:
@@ -24,12 +27,13 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in {*_BENCHMARKS, "all"}:
         print(f"Usage: python -m benchmarks {'|'.join([*_BENCHMARKS, 'all'])}", file=sys.stderr)
         return 2
-    if reason := engine.missing() or _prepare():
+    names = list(_BENCHMARKS) if arguments[0] == "all" else arguments
+    if not _WITHOUT_ENGINE.issuperset(names) and (reason := engine.missing() or _prepare()):
         print(f"Nothing was measured: {reason}.", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _run(list(_BENCHMARKS) if arguments[0] == "all" else arguments)
+        _run(names)
     except KeyboardInterrupt:
         print("Interrupted; what was made is removed.", file=sys.stderr)
         return 130
@@ -53,7 +57,8 @@ def _run(names: list[str]) -> None:
             try:
                 _BENCHMARKS[name](Path(folder))
             finally:
-                labs.clear()
+                if name not in _WITHOUT_ENGINE:
+                    labs.clear()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
