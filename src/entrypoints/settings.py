@@ -544,7 +544,7 @@ SETTINGS: tuple[Setting, ...] = (
         "SHUTDOWN_TIMEOUT",
         "20",
         _number(0, 3600),
-        "Seconds that operations may take to end when the agent is stopped.",
+        "Seconds that operations may take to end when the agent is stopped; then they are undone.",
     ),
 )
 """Every setting, in the order in which the documentation shows them."""

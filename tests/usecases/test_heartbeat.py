@@ -432,6 +432,17 @@ class TestStatus:
         report = (await world.http.get("/health")).json()
         assert (report["status"], report["heartbeat"]["state"]) == ("ok", "up")
 
+    async def test_that_no_work_is_invited_is_told_where_all_else_is_well(
+        self, world: World
+    ) -> None:
+        await world.agent.operations.close(0)
+        await beat(world)
+
+        report = (await world.http.get("/health")).json()
+        assert report["heartbeat"]["state"] == "up"
+        assert "told that this host is full" in report["heartbeat"]["reason"]
+        assert "The agent is stopping." in report["reasons"]
+
     async def test_without_a_manager_the_agent_runs_alone_and_says_so(self) -> None:
         async with agent_on_twins() as world:
             await world.agent.heartbeat.run()
