@@ -1,5 +1,6 @@
 """Runs the agent: the server and the workers in one task group, and an orderly end."""
 
+import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ from entrypoints.agent import Agent
 from entrypoints.composition import open_agent
 from entrypoints.connections import allow_many_files, bounded_protocol, limits_within
 from entrypoints.http.app import create_app
+from entrypoints.look_ups import LookUps
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
 from entrypoints.workers import run_workers
@@ -48,6 +50,7 @@ async def serve(settings: Settings) -> None:
     """
     # First of all: a second agent on this host must not set about recovering the first one's work.
     listener = _listen(settings.api_host, settings.api_port)
+    asyncio.get_running_loop().set_default_executor(LookUps())
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_agent(settings) as agent:
             app = create_app(agent, PrometheusExposition(agent))
