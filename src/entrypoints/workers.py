@@ -28,7 +28,8 @@ CLEANING_SECONDS = 30.0
 AUDIT_SECONDS = 1.0
 """Pause between two times that audit entries are written."""
 
-_EVENTS_PAUSE_SECONDS = 3.0
+_FIRST_EVENTS_PAUSE_SECONDS = 1.0
+_LONGEST_EVENTS_PAUSE_SECONDS = 15.0
 
 _FIRST_RETRY_SECONDS = 0.5
 
@@ -124,8 +125,9 @@ async def _clean(agent: Agent) -> None:
 
 async def _watch_containers(agent: Agent) -> None:
     """Writes down what happens to containers; after a gap, what happened in it too."""
-    since = agent.clock.now()
+    since, pause = agent.clock.now(), _FIRST_EVENTS_PAUSE_SECONDS
     while True:
+        began = agent.clock.monotonic()
         try:
             async with agent.events.follow(since=since) as events:
                 async for event in events:
@@ -133,7 +135,10 @@ async def _watch_containers(agent: Agent) -> None:
                     since = event.at + _A_MOMENT
         except AgentError as fault:
             agent.log.debug("events of the engine end", reason=fault.detail)
-        await agent.clock.sleep(_EVENTS_PAUSE_SECONDS)
+        if agent.clock.monotonic() - began > _LONGEST_EVENTS_PAUSE_SECONDS:
+            pause = _FIRST_EVENTS_PAUSE_SECONDS
+        await agent.clock.sleep(pause * (0.5 + 0.5 * agent.clock.chance()))
+        pause = min(pause * 2, _LONGEST_EVENTS_PAUSE_SECONDS)
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

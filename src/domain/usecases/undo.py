@@ -88,7 +88,8 @@ class Undo:
     ) -> EnvironmentState:
         name = operation.target
         stands, stopping = operation.step in _BEFORE_REPLACING, operation.step is Step.STOP
-        if stopping:
+        if stopping and not operation.state.ended:
+            # The Engine goes on stopping what it was told to, though nobody waits for it.
             await self._clock.sleep(self._stop_seconds)
         if not stands:
             await self._resources.sweep(name, keep_volumes=earlier.volumes, cut_off=True)
