@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
+import anyio
+
 Reply = Callable[[socket.socket], bool]
 """Answers one request on a connection; whether the connection goes on."""
 
@@ -214,3 +216,10 @@ def fake_engine(folder: Path | None) -> Iterator[FakeEngine]:
         yield engine
     finally:
         engine.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns when something has come true that threads do."""
+    with anyio.fail_after(5):
+        while not condition():
+            await anyio.sleep(0.005)

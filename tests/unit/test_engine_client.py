@@ -1,6 +1,6 @@
 """Calls to an Engine that hangs, drips, hangs up, goes away or comes back."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from tests.support.fake_engine import (
     hangs,
     hangs_up,
     takes,
+    until,
     vanishes,
 )
 
@@ -50,12 +51,6 @@ async def hasty(engine: FakeEngine) -> AsyncIterator[EngineClient]:
     client = EngineClient(engine.url, limits=HASTY)
     yield client
     await client.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(2):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 def listed(api: APIClient) -> object:

@@ -1,7 +1,7 @@
 """What is removed from an Engine where something hangs, and what is left alone."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -10,7 +10,7 @@ import pytest
 from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.runtime import DockerProjectResources
 from domain.errors import EngineRefused, EngineUnavailable
-from tests.support.fake_engine import FakeEngine, Reply, answers, fake_engine, hangs, takes
+from tests.support.fake_engine import FakeEngine, Reply, answers, fake_engine, hangs, takes, until
 
 pytestmark = pytest.mark.anyio
 
@@ -38,12 +38,6 @@ async def resources(engine: FakeEngine) -> AsyncIterator[DockerProjectResources]
     client = EngineClient(engine.url, limits=LIMITS)
     yield DockerProjectResources(client, agent_image="agent", owner="/var/lib/mine")
     await client.aclose()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(2):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 def removed(engine: FakeEngine) -> set[str]:

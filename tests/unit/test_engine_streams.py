@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
@@ -23,6 +23,7 @@ from tests.support.fake_engine import (
     fake_engine,
     hangs,
     streams,
+    until,
     vanishes,
 )
 
@@ -64,12 +65,6 @@ def event() -> bytes:
 def reading() -> int:
     """How many threads read."""
     return [thread.name for thread in threading.enumerate()].count(THREAD_NAME)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(2):
-        while not condition():
-            await anyio.sleep(0.005)
 
 
 async def nothing_stays(engine: FakeEngine) -> None:

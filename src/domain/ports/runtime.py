@@ -1,6 +1,7 @@
 """What runs containers: the Docker Engine, or the in-memory one.
 
-Every call ends within the adapter's time limit. All may raise ``EngineUnavailable`` when the
+Every call ends: whatever it asks the Engine for has a time limit. When one has returned or raised,
+or was cancelled, it asks the Engine for nothing more. All may raise ``EngineUnavailable`` when the
 Engine does not answer in time, and ``EngineRefused`` when it answers with an error of its own.
 """
 

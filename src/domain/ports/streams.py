@@ -1,7 +1,7 @@
 """What the Engine tells as it happens: the output of containers, and their events.
 
 Both are read inside an ``async with``; leaving it ends the stream and gives thread and socket back
-within a second, whoever waits in it. All may raise ``EngineUnavailable`` when the Engine does not
+within a second, whatever it waits for. All may raise ``EngineUnavailable`` when the Engine does not
 answer or hangs up in the middle, and ``EngineRefused`` when it answers with an error.
 """
 
