@@ -355,7 +355,7 @@ def _changes(
     )
     staging = Staging(operations, clock)
     standing = Standing(workspaces=adapters.workspaces, gate=gate, staging=staging, log=log)
-    stopping = Stopping(runtime.compose, inventory)
+    stopping = Stopping(runtime.compose, inventory, clock)
     undo = Undo(
         environments=store.environments,
         workspaces=adapters.workspaces,

@@ -1,8 +1,9 @@
 """Environments that are to stop: what is told of those that do not."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import anyio
+import httpx
 import msgspec
 import pytest
 
@@ -36,6 +37,24 @@ async def state(world: World) -> EnvironmentState:
     return record.state
 
 
+async def changed(
+    world: World, what: str, then: Callable[[], None] | None = None
+) -> httpx.Response:
+    """Asks for a change and lets time pass until it has ended."""
+    answers: list[httpx.Response] = []
+
+    async def ask() -> None:
+        answers.append(await change(world, "one", what))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await world.clock.advance(0.2)
+        if then is not None:
+            then()
+        await world.clock.advance(10)
+    return answers[0]
+
+
 def running(world: World) -> set[str]:
     return {name for name, container in world.engine.containers.items() if container.running}
 
@@ -44,22 +63,32 @@ class TestStop:
     async def test_one_that_runs_on_fails_the_stop_and_is_named(self, world: World) -> None:
         world.engine.stuck.add("one-b-1")
 
-        answer = await change(world, "one", "stop")
+        answer = await changed(world, "stop")
 
         assert answer.status_code == 502
         assert answer.json()["type"].endswith("stop-failed")
         assert "Still running: one-b-1." in answer.json()["detail"]
 
+    async def test_one_that_is_listed_as_running_for_a_moment_has_stopped(
+        self, world: World
+    ) -> None:
+        world.engine.stuck.add("one-b-1")
+
+        answer = await changed(world, "stop", then=lambda: world.engine.stop("one-b-1"))
+
+        assert answer.status_code == 200
+        assert (await shown(world, "one"))["state"] == "stopped"
+
     async def test_the_record_says_what_is_true(self, world: World) -> None:
         world.engine.stuck.add("one-b-1")
-        await change(world, "one", "stop")
+        await changed(world, "stop")
 
         view = await shown(world, "one")
         assert view["state"] == "degraded"
         assert "one-b-1" in view["last_error"]
 
         world.engine.stuck.clear()
-        assert (await change(world, "one", "stop")).status_code == 200
+        assert (await changed(world, "stop")).status_code == 200
         assert (await shown(world, "one"))["state"] == "stopped"
 
     @pytest.mark.parametrize("what", [ContainerState.RESTARTING, ContainerState.PAUSED])
@@ -70,12 +99,12 @@ class TestStop:
         container = world.engine.containers["one-b-1"]
         world.engine.containers["one-b-1"] = msgspec.structs.replace(container, state=what)
 
-        assert (await change(world, "one", "stop")).status_code == 502
+        assert (await changed(world, "stop")).status_code == 502
 
     async def test_a_restart_does_not_start_what_has_not_stopped(self, world: World) -> None:
         world.engine.stuck.add("one-b-1")
 
-        answer = await change(world, "one", "restart")
+        answer = await changed(world, "restart")
 
         assert answer.status_code == 502
         assert running(world) == {"one-b-1"}
@@ -83,7 +112,7 @@ class TestStop:
     async def test_others_are_not_concerned(self, world: World) -> None:
         await deploy(world, "two", OTHER)
         world.engine.stuck.add("one-b-1")
-        await change(world, "one", "stop")
+        await changed(world, "stop")
 
         assert (await change(world, "two", "stop")).status_code == 200
 
@@ -95,7 +124,7 @@ class TestStop:
 
         monkeypatch.setattr(world.compose, "stop", stop)
 
-        assert (await change(world, "one", "stop")).status_code == 503
+        assert (await changed(world, "stop")).status_code == 503
         assert await state(world) is EnvironmentState.RUNNING
 
     @pytest.mark.parametrize(
@@ -119,7 +148,7 @@ class TestStop:
 
         monkeypatch.setattr(world.compose, "stop", stop)
 
-        answer = await change(world, "one", "stop")
+        answer = await changed(world, "stop")
 
         assert answer.status_code == status
         assert detail in answer.json()["detail"]
@@ -146,7 +175,7 @@ class TestReplacing:
         assert (await shown(world, "one"))["state"] == "running"
 
     async def test_one_that_was_stopped_before_stays_so(self, world: World) -> None:
-        await change(world, "one", "stop")
+        await changed(world, "stop")
         world.engine.stuck.add("one-b-1")
         world.engine.start("one-b-1")
 

@@ -5,17 +5,22 @@ from collections.abc import Sequence
 from domain.errors import StepFailed, StepTimedOut, StopFailed
 from domain.names import EnvironmentName
 from domain.operations import Step
+from domain.ports.clock import Clock
 from domain.ports.compose import Compose
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Run
+
+_PAUSES_SECONDS = (0.0, 0.1, 0.4, 1.0, 3.0)
+"""Before each look: the Engine lists a container as running for a moment after it has ended."""
 
 
 class Stopping:
     """Lets Compose stop environments, and looks afterwards."""
 
-    def __init__(self, compose: Compose, inventory: InventoryWatch) -> None:
+    def __init__(self, compose: Compose, inventory: InventoryWatch, clock: Clock) -> None:
         self._compose = compose
         self._inventory = inventory
+        self._clock = clock
 
     async def stop(self, run: Run, name: EnvironmentName) -> None:
         """Stops all containers of an environment.
@@ -44,5 +49,11 @@ class Stopping:
             raise StopFailed(running, output=output)
 
     async def _running(self, name: EnvironmentName) -> Sequence[str]:
-        picture = await self._inventory.refresh()
-        return [container.name for container in picture.of_project(name) if container.running]
+        """What runs, once the Engine's list has had time to know what ended."""
+        for pause in _PAUSES_SECONDS:
+            await self._clock.sleep(pause)
+            picture = await self._inventory.refresh()
+            running = [c.name for c in picture.of_project(name) if c.running]
+            if not running:
+                break
+        return running
