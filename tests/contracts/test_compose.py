@@ -246,7 +246,8 @@ async def test_up_creates_containers_anew(world: World) -> None:
 
 
 async def test_up_removes_services_that_the_file_no_longer_has(world: World) -> None:
-    both = "services: {a: {image: busybox, command: sleep 600}, b: {image: busybox}}"
+    sleeps = "{image: busybox, command: sleep 600}"
+    both = f"services: {{a: {sleeps}, b: {sleeps}}}"
     await world.compose.up(await world.project(both), lambda _line: None)
     one = await world.project("services: {a: {image: busybox, command: sleep 600}}")
 
