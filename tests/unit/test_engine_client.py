@@ -1,6 +1,8 @@
 """Calls to an Engine that hangs, drips, hangs up, goes away or comes back."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +86,19 @@ async def test_a_call_ends_with_its_time_and_leaves_neither_thread_nor_connectio
     assert anyio.current_time() - began < 2
     await until(lambda: engine.connections == 0)
     assert hasty._asking.borrowed_tokens == 0
+
+
+async def test_an_engine_that_takes_no_connections_any_more_is_unavailable(tmp_path: Path) -> None:
+    path = f"{tmp_path}/docker.sock"
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(path)
+        listener.listen(0)
+        stack.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+        client = EngineClient(f"unix://{path}", limits=PATIENT)
+
+        with anyio.fail_after(2), pytest.raises(EngineUnavailable, match="temporarily unavail"):
+            await DockerContainers(client).list()
 
 
 async def test_an_engine_across_the_network_has_the_same_limits() -> None:

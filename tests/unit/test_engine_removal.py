@@ -14,7 +14,7 @@ from tests.support.fake_engine import FakeEngine, Reply, answers, fake_engine, h
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = EngineLimits(ask_seconds=5, change_seconds=0.3)
+LIMITS = EngineLimits(ask_seconds=5, change_seconds=0.8)
 
 GONE = answers(None, 204)
 
