@@ -1,6 +1,7 @@
 """What is removed from an Engine where something hangs, and what is left alone."""
 
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -199,10 +200,10 @@ class TestSweep:
 def _lets_go(engine: FakeEngine) -> Reply:
     """Removes the container that used the volume, a moment after the volume was asked for."""
 
-    def reply(connection: object) -> bool:
+    def reply(connection: socket.socket) -> bool:
         if len(engine.asked("DELETE /containers/id-c")) > 1:
             engine.on("DELETE /volumes/lab_data", GONE)
-        return GONE(connection)  # type: ignore[arg-type]
+        return GONE(connection)
 
     return reply
 

@@ -1,6 +1,7 @@
 """Long answers of an Engine that hangs, hangs up, goes away or comes back."""
 
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -208,19 +209,24 @@ class TestLogs:
         assert found == ["one", "one"]
         await nothing_stays(engine)
 
-    async def test_the_agents_end_is_no_fault_of_the_engine(self, engine: FakeEngine) -> None:
-        engine.on(LOGS, hangs)
+    async def test_the_agents_end_is_no_fault_of_an_engine_that_does_not_begin(
+        self, engine: FakeEngine
+    ) -> None:
+        engine.on(LOGS, streams(LINE, then=_ends_and_then_does_not_begin(engine)))
         client = EngineClient(engine.url, limits=EngineLimits(ask_seconds=60))
         logs = DockerLogs(engine.url, client)
 
-        async with logs.read([CONTAINER], tail=1) as lines, anyio.create_task_group() as group:
+        async def end() -> None:
+            await until(lambda: len(engine.asked(LOGS)) == 2)
+            logs.end()
 
-            async def end() -> None:
-                await until(lambda: bool(engine.asked(LOGS)))
-                logs.end()
-
-            group.start_soon(end)
-            assert [line async for line in lines] == []
+        with anyio.fail_after(5):
+            async with (
+                logs.read([CONTAINER], follow=True) as lines,
+                anyio.create_task_group() as group,
+            ):
+                group.start_soon(end)
+                assert [line.text async for line in lines] == ["one"]
 
         await client.aclose()
         await nothing_stays(engine)
@@ -243,8 +249,18 @@ class TestLogs:
 def _ends_first_then_hangs(engine: FakeEngine) -> Reply:
     """What was printed before ends; what is followed does not."""
 
-    def reply(connection: object) -> bool:
-        return (ends if len(engine.asked(LOGS)) == 1 else hangs)(connection)  # type: ignore[arg-type]
+    def reply(connection: socket.socket) -> bool:
+        return (ends if len(engine.asked(LOGS)) == 1 else hangs)(connection)
+
+    return reply
+
+
+def _ends_and_then_does_not_begin(engine: FakeEngine) -> Reply:
+    """What was printed before ends; what is followed does not even begin."""
+
+    def reply(connection: socket.socket) -> bool:
+        engine.on(LOGS, hangs)
+        return ends(connection)
 
     return reply
 
