@@ -29,10 +29,10 @@ from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.runtime import (
     MemoryContainers,
-    MemoryEngine,
     MemoryEngineInfo,
     MemoryNetworks,
     MemoryProjectResources,

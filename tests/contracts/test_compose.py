@@ -14,9 +14,9 @@ from adapters.docker.client import EngineClient
 from adapters.docker.runtime import DockerContainers, DockerNetworks, DockerProjectResources
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.runtime import (
     MemoryContainers,
-    MemoryEngine,
     MemoryNetworks,
     MemoryProjectResources,
 )
@@ -279,6 +279,28 @@ async def test_a_port_that_is_taken_fails_the_start(world: World) -> None:
     assert "port is already allocated" in failure.value.detail
 
 
+async def test_a_start_that_fails_leaves_what_it_made_before(world: World) -> None:
+    ports = [{"target": 80, "published": "18472", "protocol": "tcp", "host_ip": "127.0.0.1"}]
+    body = {**SLEEPS, "ports": ports}
+    document = {"services": {"a": body, "b": body}, "volumes": {"v": {"name": f"{world.name}_v"}}}
+    project = await world.modelled(document)
+
+    with pytest.raises(StepFailed):
+        await world.compose.up(project, lambda _line: None)
+
+    assert set(await world.states()) == {"a-1", "b-1"}
+
+
+async def test_an_image_that_cannot_be_had_keeps_all_else_from_being_made(world: World) -> None:
+    missing = {**SLEEPS, "image": "localhost:1/missing/image"}
+    project = await world.modelled({"services": {"a": SLEEPS, "b": missing}})
+
+    with pytest.raises(StepFailed):
+        await world.compose.up(project, lambda _line: None)
+
+    assert await world.states() == {}
+
+
 async def test_stopped_containers_stand_but_do_not_run(world: World) -> None:
     project = await world.project("services: {a: {image: busybox, command: sleep 600}}")
     await world.compose.up(project, lambda _line: None)
@@ -471,6 +493,18 @@ async def test_published_ports_are_told_with_their_containers(world: World) -> N
         if container.project == world.name
     }
     assert found == {"a": [(80, "tcp", number)], "b": []}
+
+
+async def test_a_container_that_has_been_stopped_publishes_nothing(world: World) -> None:
+    number = 20_000 + uuid4().int % 10_000
+    ports = [{"target": 80, "published": str(number), "protocol": "tcp", "host_ip": "127.0.0.1"}]
+    body = {**SLEEPS, "ports": ports}
+    await world.compose.up(await world.modelled({"services": {"a": body}}), lambda _line: None)
+
+    await world.compose.stop(world.name, lambda _line: None)
+
+    (stopped,) = [c for c in await world.containers.list() if c.project == world.name]
+    assert stopped.ports == ()
 
 
 async def test_containers_tell_when_they_were_made(world: World) -> None:

@@ -20,9 +20,9 @@ from adapters.docker.runtime import (
     DockerNetworks,
     DockerProjectResources,
 )
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.runtime import (
     MemoryContainers,
-    MemoryEngine,
     MemoryEngineInfo,
     MemoryNetworks,
     MemoryProjectResources,
@@ -287,6 +287,15 @@ async def test_a_tag_can_be_moved_to_another_image(world: World) -> None:
 
     tags = {i.id: i.tags for i in await world.resources.images(world.project)}
     assert tags[earlier] == (f"{world.project}-other:latest", f"{tag}:latest")
+
+
+async def test_an_image_that_is_gone_can_be_given_no_tag(world: World) -> None:
+    tag = f"{world.project}-web"
+    image = await world.make_image(tag)
+    await world.resources.untag(f"{tag}:latest")
+
+    with pytest.raises(EngineRefused):
+        await world.resources.tag(image, f"{tag}:again")
 
 
 async def test_an_image_goes_with_its_last_tag(world: World) -> None:

@@ -14,7 +14,8 @@ from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
 from adapters.docker.runtime import DockerContainers
 from adapters.docker.streams import THREAD_NAME
-from adapters.memory.runtime import MemoryContainers, MemoryEngine
+from adapters.memory.engine import MemoryEngine
+from adapters.memory.runtime import MemoryContainers
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from domain.containers import (
     PROJECT_LABEL,

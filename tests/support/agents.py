@@ -11,6 +11,7 @@ import httpx
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.contexts import MemoryContexts
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
@@ -18,7 +19,6 @@ from adapters.memory.manager import MemoryManager
 from adapters.memory.metrics import MemoryMetrics
 from adapters.memory.runtime import (
     MemoryContainers,
-    MemoryEngine,
     MemoryEngineInfo,
     MemoryNetworks,
     MemoryProjectResources,

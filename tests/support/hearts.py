@@ -2,8 +2,9 @@
 
 from typing import Self
 
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.metrics import MemoryMetrics
-from adapters.memory.runtime import MemoryContainers, MemoryEngine, MemoryEngineInfo
+from adapters.memory.runtime import MemoryContainers, MemoryEngineInfo
 from adapters.memory.store import MemoryStore
 from domain.ports.clock import Clock
 from domain.ports.log import Log

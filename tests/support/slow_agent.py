@@ -6,7 +6,7 @@
 import sys
 
 from adapters.memory.compose import MemoryCompose
-from adapters.memory.runtime import MemoryEngine
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.streams import MemoryLogs
 from domain.ports.clock import Clock
 from entrypoints import composition

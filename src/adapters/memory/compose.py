@@ -8,7 +8,8 @@ told to stop, and nothing is said of it.
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,10 +21,16 @@ from adapters.memory.compose_files import (
     interpolated,
     load,
 )
-from adapters.memory.runtime import MemoryEngine
+from adapters.memory.engine import Change, MemoryEngine
 from domain.compose_model import ComposeModel, compose_model
-from domain.containers import PROJECT_LABEL, SERVICE_LABEL, PublishedPort
-from domain.errors import StepFailed
+from domain.containers import (
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    Container,
+    ContainerState,
+    PublishedPort,
+)
+from domain.errors import EngineRefused, StepFailed
 from domain.names import EnvironmentName
 from domain.operations import Step
 from domain.ports.clock import Clock
@@ -83,7 +90,7 @@ class MemoryCompose:
         anew: bool = False,  # noqa: ARG002
     ) -> None:
         """Builds an image for each service that has a build."""
-        await self._engine.answer()
+        await self._engine.answer("begin a build")
         self.building += 1
         self.most_building = max(self.most_building, self.building)
         try:
@@ -108,11 +115,20 @@ class MemoryCompose:
                 Step.BUILD, "a command ended with status 1.", output=(f"[{name}] exit code: 1",)
             )
         self.built.append(name)
-        image = hashlib.sha256(project.name.encode() + name.encode() + dockerfile).hexdigest()
-        tag = body.get("image") or f"{project.name}-{name}"
-        self._engine.images[f"sha256:{image}"] = (project.name, name)
-        self._engine.labels[f"sha256:{image}"] = body["build"].get("labels") or {}
-        self._engine.tags[tag if ":" in tag else f"{tag}:latest"] = f"sha256:{image}"
+        digest = hashlib.sha256(project.name.encode() + name.encode() + dockerfile).hexdigest()
+        image, tag = f"sha256:{digest}", body.get("image") or f"{project.name}-{name}"
+        await self._ask(
+            Step.BUILD,
+            f"keep what was built for {name}",
+            partial(
+                self._engine.keep_image,
+                image,
+                project.name,
+                name,
+                body["build"].get("labels") or {},
+            ),
+        )
+        await self._ask(Step.BUILD, f"tag {tag}", partial(self._engine.tag, image, tag))
 
     async def _dockerfile(self, project: Project, build: Any) -> bytes | None:
         if inline := build.get("dockerfile_inline"):
@@ -126,103 +142,119 @@ class MemoryCompose:
         return None
 
     async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
-        """Creates and starts everything."""
-        await self._engine.answer()
+        """Creates and starts everything, in Compose's own order."""
+        await self._engine.answer("list what is there")
         await self._clock.sleep(self.up_seconds)
         document = await self._document(project, {})
-        names = {
-            _container_name(project, service, number, body)
-            for service, number, body in _instances(document)
-        }
-        for name in self._engine.of_project(project.name):
-            if recreate or name not in names:
-                self._remove(name)
-        for body in (document.get("networks") or {}).values():
-            self._create_network(body, project.name)
-        for body in (document.get("volumes") or {}).values():
-            self._engine.volumes[body["name"]] = project.name
-            self._engine.labels.setdefault(body["name"], body.get("labels") or {})
-        for service, number, body in _instances(document):
-            self._start(project, service, number, body, on_line)
+        instances = _instances(project, document)
+        await self._have_images(project, instances)
+        await self._have_networks_and_volumes(project, document)
+        names = {instance.name for instance in instances}
+        for name in [n for n in self._engine.of_project(project.name) if n not in names]:
+            await self._remove(name)
+        for instance in instances:
+            await self._have_container(project, instance, recreate=recreate)
+        for instance in instances:
+            await self._start(instance.name)
+            on_line(f"Container {instance.name}  Started")
 
-    def _remove(self, name: str) -> None:
+    async def _have_images(self, project: Project, instances: Sequence["_Instance"]) -> None:
+        for image in dict.fromkeys(i.image(project) for i in instances if not i.never_pulled):
+            if not self._engine.at_hand(image):
+                if "missing" in image:
+                    raise _no_image(f"pull access denied for {image}")
+                await self._ask(Step.START, f"pull {image}", partial(self._engine.pull, image))
+
+    async def _have_networks_and_volumes(
+        self, project: Project, document: Mapping[str, Any]
+    ) -> None:
+        engine = self._engine
+        for body in (document.get("networks") or {}).values():
+            name, ranges = body["name"], (body.get("ipam") or {}).get("config") or ()
+            subnet = ranges[0]["subnet"] if ranges else None
+            if name not in engine.networks:
+                labels = body.get("labels") or {}
+                change = partial(engine.create_network, name, project.name, subnet, labels)
+                await self._ask(Step.START, f"create network {name}", change)
+        for body in (document.get("volumes") or {}).values():
+            name = body["name"]
+            if name not in engine.volumes:
+                labels = body.get("labels") or {}
+                change = partial(engine.create_volume, name, project.name, labels)
+                await self._ask(Step.START, f"create volume {name}", change)
+
+    async def _have_container(
+        self, project: Project, instance: "_Instance", *, recreate: bool
+    ) -> None:
+        standing = self._engine.containers.get(instance.name)
+        if standing is None:
+            await self._create(project, instance, instance.name)
+        elif standing.project != project.name:
+            raise StepFailed(Step.START, "a name is taken.", output=(f"{instance.name} is in use",))
+        elif recreate:
+            beside = f"{standing.id[-12:]}_{instance.name}"
+            new = await self._create(project, instance, beside)
+            await self._remove(instance.name)
+            rename = partial(self._engine.rename, new.id, instance.name)
+            await self._ask(Step.START, f"rename container {beside}", rename)
+
+    async def _create(self, project: Project, instance: "_Instance", name: str) -> Container:
+        image = instance.image(project)
+        if not self._engine.at_hand(image):
+            raise _no_image(f"No such image: {image}")
+        labels = {PROJECT_LABEL: project.name, SERVICE_LABEL: instance.service}
+        container = Container(
+            id=self._engine.new_id(),
+            name=name,
+            image=image,
+            state=ContainerState.CREATED,
+            status="Created",
+            labels={**(instance.body.get("labels") or {}), **labels},
+            created_at=self._clock.now(),
+            ports=instance.ports,
+        )
+        create = partial(self._engine.create, container)
+        await self._ask(Step.START, f"create container {name}", create)
+        return container
+
+    async def _remove(self, name: str) -> None:
         if name in self._engine.stuck:
             raise StepFailed(
                 Step.START, "a container cannot be removed.", output=(f"{name} did not exit",)
             )
-        self._engine.remove(name)
+        container = self._engine.containers.get(name)
+        if container is not None:
+            change = partial(self._engine.removed, container.id)
+            await self._ask(Step.START, f"remove container {name}", change)
 
-    def _create_network(self, body: Mapping[str, Any], project: str) -> None:
-        self._engine.networks[body["name"]] = project
-        self._engine.labels[body["name"]] = body.get("labels") or {}
-        for entry in (body.get("ipam") or {}).get("config") or ():
-            self._engine.subnets[body["name"]] = entry["subnet"]
-
-    def _start(
-        self,
-        project: Project,
-        service: str,
-        number: int,
-        body: Mapping[str, Any],
-        on_line: OutputLine,
-    ) -> None:
-        name = _container_name(project, service, number, body)
-        standing = self._engine.containers.get(name)
-        if standing is not None and standing.project != project.name:
-            raise StepFailed(Step.START, "a name is taken.", output=(f"{name} is in use",))
-        if standing is None:
-            self._create(project, service, name, body)
-        self._engine.start(name)
-        on_line(f"Container {name}  Started")
-
-    def _create(self, project: Project, service: str, name: str, body: Mapping[str, Any]) -> None:
-        image = body.get("image") or f"{project.name}-{service}"
-        if "missing" in image:
-            raise StepFailed(
-                Step.START, "an image cannot be had.", output=(f"pull access denied for {image}",)
-            )
-        if body.get("pull_policy") == "never" and not self._engine.at_hand(image):
-            raise StepFailed(
-                Step.START, "an image cannot be had.", output=(f"No such image: {image}",)
-            )
-        self._engine.pull(image)
-        container = self._engine.run(name, image=image, project=project.name)
-        labels = {PROJECT_LABEL: project.name, SERVICE_LABEL: service}
-        ports = [self._published(name, port) for port in body.get("ports") or ()]
-        self._engine.containers[name] = msgspec.structs.replace(
-            container,
-            labels={**(body.get("labels") or {}), **labels},
-            created_at=self._clock.now(),
-            ports=tuple(port for port in ports if port is not None),
-        )
-
-    def _published(self, container: str, port: Mapping[str, Any]) -> PublishedPort | None:
-        published = str(port.get("published", ""))
-        if not published.isdigit():
-            return None
-        number = int(published)
-        if number in self._engine.ports:
-            raise StepFailed(
-                Step.START,
-                "a port is taken.",
-                output=(f"Bind for 0.0.0.0:{number} failed: port is already allocated",),
-            )
-        self._engine.ports[number] = container
-        return PublishedPort(
-            container_port=int(port["target"]),
-            protocol=port.get("protocol", "tcp"),
-            host_address=port.get("host_ip", "0.0.0.0"),  # noqa: S104 - as the Engine does
-            host_port=number,
-        )
+    async def _start(self, name: str) -> None:
+        container = self._engine.containers.get(name)
+        if container is None or not container.running:
+            change = partial(self._engine.start, container.id if container else name)
+            await self._ask(Step.START, f"start container {name}", change)
 
     async def stop(self, name: EnvironmentName, on_line: OutputLine) -> None:
         """Stops the project's containers."""
-        await self._engine.answer()
+        await self._engine.answer("list what is there")
         await self._clock.sleep(self.stop_seconds)
         for container in self._engine.of_project(name):
-            if container not in self._engine.stuck:
-                self._engine.stop(container)
-            on_line(f"Container {container}  Stopped")
+            standing = self._engine.containers.get(container)
+            if standing is not None and standing.running:
+                change = partial(self._engine.ended, standing.id)
+                if container not in self._engine.stuck:
+                    await self._ask(Step.REMOVE, f"stop container {container}", change)
+                on_line(f"Container {container}  Stopped")
+
+    async def _ask(self, step: Step, request: str, change: Change) -> None:
+        """Has the Engine change one thing.
+
+        Raises:
+            StepFailed: it refuses.
+        """
+        try:
+            await self._engine.answer(request, change)
+        except EngineRefused as fault:
+            raise StepFailed(step, "the Engine refuses.", output=(fault.detail,)) from fault
 
     async def _services(self, project: Project) -> Mapping[str, Mapping[str, Any]]:
         services: Mapping[str, Mapping[str, Any]] = (await self._document(project, {}))["services"]
@@ -230,7 +262,10 @@ class MemoryCompose:
 
     async def _document(self, project: Project, variables: Mapping[str, str]) -> dict[str, Any]:
         if project.model is not None:
-            return load(await self._read(project, project.model) or b"")
+            model: dict[str, Any] = msgspec.json.decode(
+                await self._read(project, project.model) or b"{}"
+            )
+            return model
         own = dotenv(await self._read(project, ".env") or b"")
         variables = {**own, **variables, "COMPOSE_PROJECT_NAME": project.name}
         merged: dict[str, Any] = {}
@@ -243,14 +278,53 @@ class MemoryCompose:
         return canonical(merged, project)
 
 
-def _instances(document: Mapping[str, Any]) -> list[tuple[str, int, Mapping[str, Any]]]:
-    """Service, number and body of each container."""
+class _Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One container of a project."""
+
+    name: str
+    service: str
+    body: Mapping[str, Any]
+
+    def image(self, project: Project) -> str:
+        """The image that it is made from."""
+        return str(self.body.get("image") or f"{project.name}-{self.service}")
+
+    @property
+    def never_pulled(self) -> bool:
+        """Whether its image must be at hand."""
+        return self.body.get("pull_policy") == "never"
+
+    @property
+    def ports(self) -> tuple[PublishedPort, ...]:
+        """The ports that the host serves for it."""
+        ports = self.body.get("ports") or ()
+        return tuple(_published(port) for port in ports if _number(port).isdigit())
+
+
+def _instances(project: Project, document: Mapping[str, Any]) -> list[_Instance]:
     return [
-        (service, number, body)
+        _Instance(
+            name=str(body.get("container_name") or f"{project.name}-{service}-{number}"),
+            service=service,
+            body=body,
+        )
         for service, body in sorted(document["services"].items())
         for number in range(1, int(body.get("scale", 1)) + 1)
     ]
 
 
-def _container_name(project: Project, service: str, number: int, body: Mapping[str, Any]) -> str:
-    return str(body.get("container_name") or f"{project.name}-{service}-{number}")
+def _number(port: Mapping[str, Any]) -> str:
+    return str(port.get("published", ""))
+
+
+def _published(port: Mapping[str, Any]) -> PublishedPort:
+    return PublishedPort(
+        container_port=int(port["target"]),
+        protocol=port.get("protocol", "tcp"),
+        host_address=port.get("host_ip", "0.0.0.0"),  # noqa: S104 - as the Engine does
+        host_port=int(_number(port)),
+    )
+
+
+def _no_image(output: str) -> StepFailed:
+    return StepFailed(Step.START, "an image cannot be had.", output=(output,))

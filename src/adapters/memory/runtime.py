@@ -4,131 +4,14 @@ A part of the product (``RUNTIME=memory``) and the twin that tests run against.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
-import anyio
-import anyio.lowlevel
 import msgspec
 
+from adapters.memory.engine import MemoryEngine, with_version
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
-from domain.containers import (
-    ERASER_LABEL,
-    PROJECT_LABEL,
-    Container,
-    ContainerState,
-    EngineInfo,
-    Image,
-    Marked,
-)
+from domain.containers import ERASER_LABEL, Container, EngineInfo, Image, Marked
 from domain.errors import EngineUnavailable
-
-
-class MemoryEngine:
-    """The state that the twins of runtime and Compose share.
-
-    ``fault`` makes every call fail as an Engine that is away; ``hang`` makes it wait for good.
-    Containers that are ``stuck`` run on, whoever stops or removes them.
-    """
-
-    def __init__(self) -> None:
-        self.containers: dict[str, Container] = {}
-        self.networks: dict[str, str] = {}
-        """Network → project."""
-        self.subnets: dict[str, str] = {}
-        """Network → address range."""
-        self.volumes: dict[str, str] = {}
-        """Volume → project."""
-        self.labels: dict[str, Mapping[str, str]] = {}
-        """Labels of networks and volumes, and of images by their identifier."""
-        self.images: dict[str, tuple[str, str]] = {}
-        """Image identifier → project and labels' digest."""
-        self.tags: dict[str, str] = {}
-        """Tag → image identifier."""
-        self.ports: dict[int, str] = {}
-        """Published port → container's name."""
-        self.erased: list[str] = []
-        self.news = anyio.Event()
-        """Set, and then replaced, when a container changes or prints."""
-        self.fault: str = ""
-        self.hang: bool = False
-        self.stuck: set[str] = set()
-        self._serial = 0
-
-    async def answer(self) -> None:
-        """Returns as an Engine in good health does.
-
-        Raises:
-            EngineUnavailable: ``fault`` is set.
-        """
-        await anyio.lowlevel.checkpoint()
-        if self.hang:
-            await anyio.sleep_forever()
-        if self.fault:
-            raise EngineUnavailable(f"The Docker Engine did not answer: {self.fault}")
-
-    def new_id(self) -> str:
-        """An identifier in the Engine's form."""
-        self._serial += 1
-        return f"{self._serial:064x}"
-
-    def run(
-        self,
-        name: str,
-        *,
-        image: str = "busybox",
-        project: str | None = None,
-        state: ContainerState = ContainerState.RUNNING,
-    ) -> Container:
-        """Lets a container stand, as somebody else's ``docker run`` would."""
-        labels = {PROJECT_LABEL: project} if project is not None else {}
-        container = Container(
-            id=self.new_id(),
-            name=name,
-            image=image,
-            state=state,
-            status="Up 1 second" if state is ContainerState.RUNNING else "Exited (0) 1 second ago",
-            labels=labels,
-        )
-        self.containers[name] = container
-        return container
-
-    def pull(self, image: str) -> None:
-        """Makes an image be at hand, if it is not."""
-        self.tags.setdefault(_with_version(image), f"sha256:{self.new_id()}")
-
-    def at_hand(self, image: str) -> bool:
-        """Whether a tag names an image."""
-        return _with_version(image) in self.tags
-
-    def start(self, name: str) -> None:
-        """Lets a container run that stands."""
-        self.containers[name] = msgspec.structs.replace(
-            self.containers[name], state=ContainerState.RUNNING, status="Up 1 second"
-        )
-        self.tell()
-
-    def stop(self, name: str, *, exit_code: int = 137) -> None:
-        """Ends a container."""
-        self.containers[name] = msgspec.structs.replace(
-            self.containers[name],
-            state=ContainerState.EXITED,
-            status=f"Exited ({exit_code}) 1 second ago",
-        )
-        self.tell()
-
-    def remove(self, name: str) -> None:
-        """Takes a container away, with the ports it published."""
-        self.containers.pop(name, None)
-        self.ports = {port: owner for port, owner in self.ports.items() if owner != name}
-        self.tell()
-
-    def tell(self) -> None:
-        """Lets all know who wait for anything to happen."""
-        self.news.set()
-        self.news = anyio.Event()
-
-    def of_project(self, project: str) -> Sequence[str]:
-        """Names of one project's containers."""
-        return [name for name, c in self.containers.items() if c.project == project]
 
 
 class MemoryContainers:
@@ -139,8 +22,16 @@ class MemoryContainers:
 
     async def list(self) -> Sequence[Container]:
         """All containers, sorted by name."""
-        await self._engine.answer()
-        return sorted(self._engine.containers.values(), key=lambda container: container.name)
+        await self._engine.answer("list containers")
+        found = [_listed(container) for container in self._engine.containers.values()]
+        return sorted(found, key=lambda container: container.name)
+
+
+def _listed(container: Container) -> Container:
+    """A container as the Engine lists it; only those that run publish ports."""
+    if container.running or not container.ports:
+        return container
+    return msgspec.structs.replace(container, ports=())
 
 
 class MemoryEngineInfo:
@@ -151,14 +42,14 @@ class MemoryEngineInfo:
 
     async def info(self) -> EngineInfo:
         """What an in-memory Engine says of itself."""
-        await self._engine.answer()
+        await self._engine.answer("tell about itself")
         return EngineInfo(
             version="memory", api_version="memory", storage_driver="memory", root_dir=""
         )
 
     async def prune_build_cache(self) -> int:
         """There is none."""
-        await self._engine.answer()
+        await self._engine.answer("prune the cache of builds")
         return 0
 
 
@@ -170,7 +61,7 @@ class MemoryNetworks:
 
     async def subnets(self) -> Sequence[tuple[str, str]]:
         """Pairs of a network's name and an address range that it has."""
-        await self._engine.answer()
+        await self._engine.answer("list networks")
         return sorted(self._engine.subnets.items())
 
 
@@ -182,7 +73,7 @@ class MemoryProjectResources:
 
     async def images(self, project: str) -> Sequence[Image]:
         """The images that were built for the project, sorted by identifier."""
-        await self._engine.answer()
+        await self._engine.answer("list images")
         return [
             Image(id=image, tags=self._tags(image), labels=self._engine.labels.get(image, {}))
             for image, (owner, _) in sorted(self._engine.images.items())
@@ -194,13 +85,13 @@ class MemoryProjectResources:
 
     async def missing_images(self, tags: Sequence[str]) -> Sequence[str]:
         """Those of ``tags`` that name no image on this host."""
-        await self._engine.answer()
-        return [tag for tag in tags if _with_version(tag) not in self._engine.tags]
+        await self._engine.answer("look for images")
+        return [tag for tag in tags if not self._engine.at_hand(tag)]
 
     async def image_ids(self, tags: Sequence[str]) -> Mapping[str, str]:
         """The images that ``tags`` name on this host."""
-        await self._engine.answer()
-        found = {tag: self._engine.tags.get(_with_version(tag)) for tag in tags}
+        await self._engine.answer("look for images")
+        found = {tag: self._engine.tags.get(with_version(tag)) for tag in tags}
         return {tag: image for tag, image in found.items() if image is not None}
 
     async def are_plain(self, tags: Sequence[str]) -> bool:
@@ -209,36 +100,24 @@ class MemoryProjectResources:
 
     async def tag(self, image_id: str, tag: str) -> None:
         """Lets ``tag`` name the image."""
-        await self._engine.answer()
-        self._engine.tags[_with_version(tag)] = image_id
+        await self._engine.answer(f"tag {tag}", partial(self._engine.tag, image_id, tag))
 
     async def untag(self, tag: str) -> None:
         """Takes the tag away, and the image with it if nothing else needs it."""
-        await self._engine.answer()
-        tag = _with_version(tag)
-        image = self._engine.tags.get(tag)
-        if image is not None and not self._used(tag):
-            del self._engine.tags[tag]
-            await self.remove_image(image)
+        await self._engine.answer(f"untag {tag}", partial(self._engine.untag, tag))
 
     async def remove_image(self, image_id: str) -> None:
         """Removes an image that no tag names and no container uses."""
-        await self._engine.answer()
-        if image_id not in self._engine.tags.values():
-            self._engine.images.pop(image_id, None)
-            self._engine.labels.pop(image_id, None)
-
-    def _used(self, tag: str) -> bool:
-        return any(_with_version(c.image) == tag for c in self._engine.containers.values())
+        await self._engine.answer("remove image", partial(self._engine.remove_image, image_id))
 
     async def volumes(self, project: str) -> Sequence[str]:
         """Names of the project's named volumes, sorted."""
-        await self._engine.answer()
-        return sorted(name for name, owner in self._engine.volumes.items() if owner == project)
+        await self._engine.answer("list volumes")
+        return sorted(_of(project, self._engine.volumes))
 
     async def marked(self, workspace: str) -> Sequence[Marked]:
         """Networks and volumes that an agent with this workspace made."""
-        await self._engine.answer()
+        await self._engine.answer("list networks and volumes")
         standing = [
             *(("network", name) for name in self._engine.networks),
             *(("volume", name) for name in self._engine.volumes),
@@ -251,26 +130,22 @@ class MemoryProjectResources:
         )
 
     async def sweep(
-        self,
-        project: str,
-        *,
-        keep_volumes: Collection[str] = (),
-        cut_off: bool = False,  # noqa: ARG002
+        self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:
-        """Removes the project's containers, networks and volumes; nothing ever comes late here."""
-        await self._engine.answer()
-        stuck = [name for name in self._engine.of_project(project) if name in self._engine.stuck]
-        for name in self._engine.of_project(project):
-            if name not in stuck:
-                self._engine.remove(name)
-        for network in [n for n, owner in self._engine.networks.items() if owner == project]:
-            del self._engine.networks[network]
-            self._engine.labels.pop(network, None)
-            self._engine.subnets.pop(network, None)
-        for volume in await self.volumes(project):
-            if volume not in keep_volumes:
-                del self._engine.volumes[volume]
-                self._engine.labels.pop(volume, None)
+        """Removes the project's containers, networks and volumes, those too that come late."""
+        engine = self._engine
+        await engine.answer("list what is left")
+        if cut_off:
+            engine.catch_up()
+        stuck = [name for name in engine.of_project(project) if name in engine.stuck]
+        for name in [n for n in engine.of_project(project) if n not in stuck]:
+            change = partial(engine.removed, engine.containers[name].id)
+            await engine.answer(f"remove container {name}", change)
+        for name in _of(project, engine.networks):
+            await engine.answer(f"remove network {name}", partial(engine.remove_network, name))
+        for name in _of(project, engine.volumes):
+            if name not in keep_volumes:
+                await engine.answer(f"remove volume {name}", partial(engine.remove_volume, name))
         for name in stuck:
             raise EngineUnavailable(
                 f"The Docker Engine did not answer when removing container {name}: it took too "
@@ -279,17 +154,17 @@ class MemoryProjectResources:
 
     async def erase(self, directory: str) -> None:
         """Notes that the folder was to be emptied; there is no Engine to do it."""
-        await self._engine.answer()
+        await self._engine.answer(f"erase {directory}")
         self._engine.erased.append(directory)
 
     async def end_erasers(self) -> int:
         """Removes erasers that somebody put there; the twin's own calls leave none."""
-        await self._engine.answer()
+        await self._engine.answer("list erasers")
         found = [n for n, c in self._engine.containers.items() if ERASER_LABEL in c.labels]
         for name in found:
             self._engine.remove(name)
         return len(found)
 
 
-def _with_version(tag: str) -> str:
-    return tag if ":" in tag.rsplit("/", 1)[-1] else f"{tag}:latest"
+def _of(project: str, owned: Mapping[str, str]) -> list[str]:
+    return [name for name, owner in owned.items() if owner == project]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from adapters.memory.runtime import MemoryEngine
+from adapters.memory.engine import MemoryEngine
 from domain.containers import Container, ContainerEvent, LogLine
 
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,7 +51,7 @@ class MemoryLogs:
         follow: bool = False,
     ) -> AsyncIterator[AsyncIterator[LogLine]]:
         """The lines of several containers together."""
-        await self._engine.answer()
+        await self._engine.answer("read logs")
         yield self._read(containers, tail, since, follow=follow)
 
     async def _read(
@@ -110,7 +110,7 @@ class MemoryEvents:
         self, *, since: datetime | None = None
     ) -> AsyncIterator[AsyncIterator[ContainerEvent]]:
         """Events as they happen, those since a moment in the past first."""
-        await self._engine.answer()
+        await self._engine.answer("follow events")
         start = len(self._events) if since is None else 0
         yield self._follow(start, since)
 
@@ -124,4 +124,4 @@ class MemoryEvents:
                     yield event
             if not fresh:
                 await news.wait()
-                await self._engine.answer()
+                await self._engine.answer("follow events")

@@ -1,0 +1,268 @@
+"""The state of an Engine that is not there, and the requests by which it changes."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from domain.containers import PROJECT_LABEL, Container, ContainerState
+from domain.errors import EngineRefused, EngineUnavailable
+
+Change = Callable[[], None]
+"""What one request changes; raises ``EngineRefused`` where that cannot be."""
+
+Watch = Callable[[str, Change | None], Awaitable[None]]
+"""Sees a request, and what it would change, before it is answered; may fail it."""
+
+
+class MemoryEngine:
+    """The state that the twins of runtime and Compose share.
+
+    Whatever comes through ports comes in requests, one for each thing that changes; between two of
+    them others are served, and anything may fail. ``fault`` makes every request fail as an Engine
+    that is away; ``hang`` makes it wait for good. Containers that are ``stuck`` run on, whoever
+    stops or removes them.
+    """
+
+    def __init__(self) -> None:
+        self.containers: dict[str, Container] = {}
+        self.networks: dict[str, str] = {}
+        """Network → project."""
+        self.subnets: dict[str, str] = {}
+        """Network → address range."""
+        self.volumes: dict[str, str] = {}
+        """Volume → project."""
+        self.contents: dict[str, str] = {}
+        """Volume → what containers left in it; goes with the volume."""
+        self.labels: dict[str, Mapping[str, str]] = {}
+        """Labels of networks and volumes, and of images by their identifier."""
+        self.images: dict[str, tuple[str, str]] = {}
+        """Image identifier → project and labels' digest."""
+        self.tags: dict[str, str] = {}
+        """Tag → image identifier."""
+        self.ports: dict[int, str] = {}
+        """Published port → container's name."""
+        self.erased: list[str] = []
+        self.news = anyio.Event()
+        """Set, and then replaced, when a container changes or prints."""
+        self.fault: str = ""
+        self.hang: bool = False
+        self.stuck: set[str] = set()
+        self.watch: Watch | None = None
+        """Who sees all requests."""
+        self.late: list[Change] = []
+        """What was asked for by those who hung up, and is still to be done."""
+        self._serial = 0
+
+    async def answer(self, request: str, change: Change | None = None) -> None:
+        """Answers a request as an Engine in good health does.
+
+        Args:
+            request: in words.
+            change: what is done for it, if anything.
+
+        Raises:
+            EngineUnavailable: ``fault`` is set.
+            EngineRefused: the change cannot be.
+        """
+        await anyio.lowlevel.checkpoint()
+        if self.watch is not None:
+            await self.watch(request, change)
+        if self.hang:
+            await anyio.sleep_forever()
+        if self.fault:
+            raise EngineUnavailable(f"The Docker Engine did not answer: {self.fault}")
+        if change is not None:
+            change()
+
+    def catch_up(self) -> None:
+        """Does what those asked for who have hung up, as far as it can be done still."""
+        late, self.late = self.late, []
+        for change in late:
+            with suppress(EngineRefused):
+                change()
+
+    def new_id(self) -> str:
+        """An identifier in the Engine's form."""
+        self._serial += 1
+        return f"{self._serial:064x}"
+
+    def run(
+        self,
+        name: str,
+        *,
+        image: str = "busybox",
+        project: str | None = None,
+        state: ContainerState = ContainerState.RUNNING,
+    ) -> Container:
+        """Lets a container stand, as somebody else's ``docker run`` would."""
+        labels = {PROJECT_LABEL: project} if project is not None else {}
+        container = Container(
+            id=self.new_id(),
+            name=name,
+            image=image,
+            state=state,
+            status="Up 1 second" if state is ContainerState.RUNNING else "Exited (0) 1 second ago",
+            labels=labels,
+        )
+        self.containers[name] = container
+        return container
+
+    def create(self, container: Container) -> None:
+        """Lets a container stand that does not run.
+
+        Raises:
+            EngineRefused: its name is taken.
+        """
+        if container.name in self.containers:
+            raise EngineRefused(f"Conflict. The container name {container.name!r} is in use.")
+        self.containers[container.name] = container
+
+    def start(self, container_id: str) -> None:
+        """Lets a container run that stands.
+
+        Raises:
+            EngineRefused: it is gone, or a port that it publishes is taken.
+        """
+        container = self._found(container_id)
+        for port in container.ports:
+            if self.ports.get(port.host_port, container.name) != container.name:
+                raise EngineRefused(
+                    f"Bind for {port.host_address}:{port.host_port} failed: "
+                    "port is already allocated"
+                )
+        self.ports.update({port.host_port: container.name for port in container.ports})
+        self.containers[container.name] = msgspec.structs.replace(
+            container, state=ContainerState.RUNNING, status="Up 1 second"
+        )
+        self.tell()
+
+    def stop(self, name: str, *, exit_code: int = 137) -> None:
+        """Ends a container, whose ports are free by that."""
+        self.containers[name] = msgspec.structs.replace(
+            self.containers[name],
+            state=ContainerState.EXITED,
+            status=f"Exited ({exit_code}) 1 second ago",
+        )
+        self._free_ports(name)
+        self.tell()
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Gives a container another name.
+
+        Raises:
+            EngineRefused: it is gone, or the name is taken.
+        """
+        container = self._found(container_id)
+        self.create(msgspec.structs.replace(container, name=name))
+        del self.containers[container.name]
+
+    def remove(self, name: str) -> None:
+        """Takes a container away, with the ports it published."""
+        self.containers.pop(name, None)
+        self._free_ports(name)
+        self.tell()
+
+    def ended(self, container_id: str) -> None:
+        """Ends a container if it stands and runs."""
+        for name, container in self.containers.items():
+            if container.id == container_id and container.running:
+                return self.stop(name)
+        return None
+
+    def removed(self, container_id: str) -> None:
+        """Takes a container away if it still stands."""
+        for name, container in self.containers.items():
+            if container.id == container_id:
+                return self.remove(name)
+        return None
+
+    def _found(self, container_id: str) -> Container:
+        for container in self.containers.values():
+            if container.id == container_id:
+                return container
+        raise EngineRefused(f"No such container: {container_id}")
+
+    def _free_ports(self, name: str) -> None:
+        self.ports = {port: owner for port, owner in self.ports.items() if owner != name}
+
+    def create_network(
+        self, name: str, project: str, subnet: str | None, labels: Mapping[str, str]
+    ) -> None:
+        """Makes a network, if it is not there."""
+        if name not in self.networks:
+            self.networks[name], self.labels[name] = project, labels
+            if subnet is not None:
+                self.subnets[name] = subnet
+
+    def remove_network(self, name: str) -> None:
+        """Takes a network away, if it is there."""
+        self.networks.pop(name, None)
+        self.labels.pop(name, None)
+        self.subnets.pop(name, None)
+
+    def create_volume(self, name: str, project: str, labels: Mapping[str, str]) -> None:
+        """Makes a volume, if it is not there."""
+        if name not in self.volumes:
+            self.volumes[name], self.labels[name], self.contents[name] = project, labels, ""
+
+    def remove_volume(self, name: str) -> None:
+        """Takes a volume away with what it holds, if it is there."""
+        self.volumes.pop(name, None)
+        self.labels.pop(name, None)
+        self.contents.pop(name, None)
+
+    def pull(self, image: str) -> None:
+        """Makes an image be at hand, if it is not."""
+        self.tags.setdefault(with_version(image), f"sha256:{self.new_id()}")
+
+    def at_hand(self, image: str) -> bool:
+        """Whether a tag names an image."""
+        return with_version(image) in self.tags
+
+    def keep_image(
+        self, image_id: str, project: str, service: str, labels: Mapping[str, str]
+    ) -> None:
+        """Keeps what a build made, which has no name by that."""
+        self.images[image_id], self.labels[image_id] = (project, service), labels
+
+    def tag(self, image_id: str, tag: str) -> None:
+        """Lets a tag name an image.
+
+        Raises:
+            EngineRefused: there is no such image.
+        """
+        if image_id not in self.images and image_id not in self.tags.values():
+            raise EngineRefused(f"No such image: {image_id}")
+        self.tags[with_version(tag)] = image_id
+
+    def untag(self, tag: str) -> None:
+        """Takes a tag away, and the image with its last one, unless a container uses it."""
+        tag = with_version(tag)
+        if any(with_version(c.image) == tag for c in self.containers.values()):
+            return
+        image = self.tags.pop(tag, None)
+        if image is not None:
+            self.remove_image(image)
+
+    def remove_image(self, image_id: str) -> None:
+        """Takes an image away that no tag names."""
+        if image_id not in self.tags.values():
+            self.images.pop(image_id, None)
+            self.labels.pop(image_id, None)
+
+    def tell(self) -> None:
+        """Lets all know who wait for anything to happen."""
+        self.news.set()
+        self.news = anyio.Event()
+
+    def of_project(self, project: str) -> Sequence[str]:
+        """Names of one project's containers."""
+        return [name for name, c in self.containers.items() if c.project == project]
+
+
+def with_version(tag: str) -> str:
+    """A tag as the Engine keeps it."""
+    return tag if ":" in tag.rsplit("/", 1)[-1] else f"{tag}:latest"
