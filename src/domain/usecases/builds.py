@@ -221,6 +221,9 @@ class Builds:
             missing = [
                 wanted[tag] for tag in tags if tag not in at_hand or rebuild is not Rebuild.MISSING
             ]
+            if missing:
+                # First, so that no record of an image is ever nobody's.
+                await run.building(tuple(plan.tag for plan in missing))
             await self._note_use(run, planned)
             if missing:
                 await self._build(run, planned, missing, rebuild)
@@ -228,7 +231,6 @@ class Builds:
     async def _build(
         self, run: Run, planned: Planned, missing: Sequence[BuildPlan], rebuild: Rebuild
     ) -> None:
-        await run.building(tuple(plan.tag for plan in missing))
         document = build_document(
             planned.model,
             BUILD_PROJECT,
