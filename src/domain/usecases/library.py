@@ -30,9 +30,6 @@ from domain.usecases.resolving import Resolving
 from domain.usecases.space import Space
 from domain.usecases.staging import Staging
 
-_ARRIVAL_SECONDS = 60.0
-"""How long after its record a bundle's archive may take its place."""
-
 # Compose wants a name; what is built ahead must not depend on it.
 _NOBODY = EnvironmentName("bundle")
 
@@ -107,15 +104,21 @@ class Library:
         try:
             _check_digest(bundle, sha256)
             known = await self._records.get(bundle.digest)
+            if known is not None:
+                # So that it is not cleared away meanwhile.
+                await self._note_use(known)
             record = known or _record(bundle, await self._look_into(bundle), self._clock)
-            # The record first: an archive without one would be nobody's.
-            await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
+            # The archive first: one without a record is found again, and a record without one lies.
             await self._bundles.keep(bundle)
+            await self._note_use(record)
         except BaseException:
             with anyio.CancelScope(shield=True), suppress(AgentError):
                 await self._bundles.discard(bundle)
             raise
         return await self.get(bundle.digest), known is None
+
+    async def _note_use(self, record: BundleRecord) -> None:
+        await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
 
     async def _look_into(self, bundle: Bundle) -> BundleContents:
         async with self._staged(bundle) as (operation, project):
@@ -169,7 +172,7 @@ class Library:
         if bundle is None:
             await self._records.remove(digest)
             raise BundleNotFound(digest)
-        await self._records.put(msgspec.structs.replace(record, used_at=self._clock.now()))
+        await self._note_use(record)
         return bundle
 
     async def check(self, digest: BundleDigest, variables: Mapping[str, str]) -> ComposeModel:
@@ -252,9 +255,7 @@ class Library:
         return True
 
     async def _forget_gone(self, record: BundleRecord) -> bool:
-        # One that is being received has its record before its archive.
-        age = abs((self._clock.now() - record.used_at).total_seconds())
-        if age < _ARRIVAL_SECONDS or self._needed(record.digest):
+        if self._needed(record.digest):
             return False
         if await self._bundles.kept(record.digest) is not None:
             return False
