@@ -233,6 +233,17 @@ async def test_up_starts_every_service(world: World) -> None:
     assert any("web-1" in line for line in lines)
 
 
+async def test_up_only_makes_what_it_is_told_not_to_start(world: World) -> None:
+    project = await world.modelled({"services": {"a": SLEEPS}})
+    await world.compose.up(project, lambda _line: None)
+    before = await world.ids()
+
+    await world.compose.up(project, lambda _line: None, start=False)
+
+    assert await world.states() == {"a-1": ContainerState.CREATED}
+    assert await world.ids() != before
+
+
 async def test_up_creates_containers_anew(world: World) -> None:
     project = await world.project("services: {a: {image: busybox, command: sleep 600}}")
     await world.compose.up(project, lambda _line: None)

@@ -135,10 +135,13 @@ class DockerCompose:
             seconds=self._limits.build_seconds,
         )
 
-    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
+    async def up(
+        self, project: Project, on_line: OutputLine, *, recreate: bool = True, start: bool = True
+    ) -> None:
         """Creates and starts everything, without building."""
         how = "--force-recreate" if recreate else "--no-recreate"
         options = ["--detach", "--no-build", how, "--remove-orphans"]
+        options += [] if start else ["--no-start"]
         await self._run(
             [*_project(project), "up", *options, "--timeout", str(self._limits.grace_seconds)],
             Step.START,

@@ -141,7 +141,9 @@ class MemoryCompose:
                     return found
         return None
 
-    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
+    async def up(
+        self, project: Project, on_line: OutputLine, *, recreate: bool = True, start: bool = True
+    ) -> None:
         """Creates and starts everything, in Compose's own order."""
         await self._engine.answer("list what is there")
         await self._clock.sleep(self.up_seconds)
@@ -154,7 +156,7 @@ class MemoryCompose:
             await self._remove(name)
         for instance in instances:
             await self._have_container(project, instance, recreate=recreate)
-        for instance in instances:
+        for instance in instances if start else ():
             await self._start(instance.name)
             on_line(f"Container {instance.name}  Started")
 

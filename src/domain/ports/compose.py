@@ -70,13 +70,16 @@ class Compose(Protocol):
         """
         ...
 
-    async def up(self, project: Project, on_line: OutputLine, *, recreate: bool = True) -> None:
+    async def up(
+        self, project: Project, on_line: OutputLine, *, recreate: bool = True, start: bool = True
+    ) -> None:
         """Creates and starts everything anew, without building.
 
         Args:
             project: the project.
             on_line: takes the output.
             recreate: make containers anew that are there already; else they are only started.
+            start: start them; else they are only made.
 
         Success means that Compose started every container, and that the conditions of
         ``depends_on`` were met; not that every service answers yet.

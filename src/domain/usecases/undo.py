@@ -100,22 +100,29 @@ class Undo:
         state = earlier.record.state if earlier.record else EnvironmentState.RUNNING
         if stands and (not stopping or state is EnvironmentState.STOPPED):
             return state
-        return await self._restart(name, on_line, recreate=not stands)
+        return await self._restart(name, state, on_line, recreate=not stands)
 
     async def _restart(
-        self, name: EnvironmentName, on_line: OutputLine, *, recreate: bool
+        self,
+        name: EnvironmentName,
+        state: EnvironmentState,
+        on_line: OutputLine,
+        *,
+        recreate: bool,
     ) -> EnvironmentState:
+        """Makes the earlier containers anew; those of one that was stopped are not started."""
+        stopped = state is EnvironmentState.STOPPED
         try:
             project = await self._standing.project(name)
             if project is None:
                 return EnvironmentState.STOPPED
-            await self._compose.up(project, on_line, recreate=recreate)
+            await self._compose.up(project, on_line, recreate=recreate, start=not stopped)
         except AgentError as fault:
             self._log.error(
                 "earlier environment not brought back", environment=name, reason=fault.detail
             )
             return EnvironmentState.DEGRADED
-        return EnvironmentState.RUNNING
+        return EnvironmentState.STOPPED if stopped else EnvironmentState.RUNNING
 
     async def forget_images(self, name: EnvironmentName, *, keep: Replacement) -> None:
         """Removes the images built for an environment, but those that ``keep`` names."""
