@@ -113,6 +113,7 @@ class Builds:
         }
         self._locks: dict[str, anyio.Lock] = {}
         self._needed: dict[OperationId, frozenset[str]] = {}
+        self._building = 0
 
     async def plan(
         self,
@@ -240,7 +241,11 @@ class Builds:
         )
         project = await self._workspaces.build_project(run.id, planned.project, document)
         async with self._slots[rebuild is Rebuild.MISSING]:
-            await self._compose.build(project, run.line, anew=rebuild is Rebuild.ANEW)
+            self._building += 1
+            try:
+                await self._compose.build(project, run.line, anew=rebuild is Rebuild.ANEW)
+            finally:
+                self._building -= 1
 
     async def _note_use(self, run: Run, planned: Planned) -> None:
         for plan in planned.plans:
@@ -293,6 +298,8 @@ class Builds:
             async with self._alone([tag]):
                 if tag not in await self.used(without=operation.id):
                     await self.remove(tag)
+        if operation.builds:
+            await self._remove_nameless()
 
     async def reconcile(
         self, *, own: Collection[str], at_hand: Collection[str]
@@ -368,7 +375,7 @@ class Builds:
             if (now - record.used_at).total_seconds() >= unused_seconds
         ]
         gone = [await self._remove_old(record) for record in old]
-        await self._remove_replaced()
+        await self._remove_nameless()
         return sum(gone)
 
     async def collect_oldest(self) -> bool:
@@ -390,8 +397,11 @@ class Builds:
         self._log.info("unused image removed", image=record.tag)
         return True
 
-    async def _remove_replaced(self) -> None:
-        """Images whose tag went to a newer one."""
+    async def _remove_nameless(self) -> None:
+        """Images whose tag went to a newer one, or that never got theirs."""
+        if self._building:
+            # One that is being built has no name yet.
+            return
         for image in await self._resources.images(BUILD_PROJECT):
             if not image.tags:
                 try:
