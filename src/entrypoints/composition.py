@@ -327,6 +327,7 @@ def _changes(
         workspaces=adapters.workspaces,
         environments=store.environments,
         images=store.images,
+        operations=store.operations,
         clock=clock,
         log=log,
         at_once=settings.max_builds,

@@ -11,6 +11,7 @@ import msgspec
 from domain.arrangement import build_document, relocated
 from domain.compose_model import ComposeModel, ComposeService
 from domain.dockerfile import base_images, may_read
+from domain.environments import Environment, EnvironmentState
 from domain.errors import AgentError
 from domain.images import (
     BUILD_PROJECT,
@@ -28,7 +29,7 @@ from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContext, BuildContexts
 from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
-from domain.ports.store import Environments, ImageRecords
+from domain.ports.store import Environments, ImageRecords, OperationRecords
 from domain.ports.workspaces import Workspaces
 from domain.usecases.operations import Run
 
@@ -95,6 +96,7 @@ class Builds:
         workspaces: Workspaces,
         environments: Environments,
         images: ImageRecords,
+        operations: OperationRecords,
         clock: Clock,
         log: Log,
         at_once: int,
@@ -105,6 +107,7 @@ class Builds:
         self._workspaces = workspaces
         self._environments = environments
         self._images = images
+        self._operations = operations
         self._clock = clock
         self._log = log
         self._slots = {
@@ -288,9 +291,18 @@ class Builds:
         """Tags that environments run, or operations under way need, but one."""
         tags = {tag for other, needed in self._needed.items() if other != without for tag in needed}
         for record in await self._environments.list():
-            if record.deployed:
-                tags |= {*record.images.values(), *(s.image for s in record.services)}
+            tags |= _images(await self._standing(record))
         return frozenset(tags)
+
+    async def _standing(self, record: Environment) -> Environment | None:
+        """What stands of an environment, or is brought back if its deploy fails.
+
+        What is being deployed is needed by that operation, and by nobody once it is over.
+        """
+        if record.state is not EnvironmentState.DEPLOYING or record.operation is None:
+            return record
+        operation = await self._operations.get(record.operation)
+        return operation.replaces.record if operation and operation.replaces else None
 
     async def discard(self, operation: Operation) -> None:
         """Removes what an operation built or pulled that has failed, unless others need it."""
@@ -408,6 +420,13 @@ class Builds:
                     await self._resources.remove_image(image.id)
                 except AgentError as fault:
                     self._log.debug("image stays", image=image.id, reason=fault.detail)
+
+
+def _images(record: Environment | None) -> set[str]:
+    """Tags that an environment runs."""
+    if record is None or not record.deployed:
+        return set()
+    return {*record.images.values(), *(service.image for service in record.services)}
 
 
 def _just_used(record: ImageRecord, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from domain.environments import Environment, EnvironmentState
-from domain.errors import AgentError
+from domain.errors import AgentError, EngineRefused
 from domain.names import EnvironmentName
 from domain.operations import Operation, Replacement, Step
 from domain.ports.clock import Clock
@@ -70,11 +70,11 @@ class Undo:
         """
         if operation.replaces is None:
             await self._remove_all(operation)
+            await self._discard_images(operation)
             await self._settle(operation, EnvironmentState.FAILED, reason)
         else:
             state = await self._bring_back(operation, operation.replaces, on_line)
             await self._settle(operation, state, reason)
-        await self._builds.discard(operation)
         self._log.info("deploy undone", operation=operation.id, environment=operation.environment)
 
     async def _remove_all(self, operation: Operation) -> None:
@@ -97,10 +97,19 @@ class Undo:
         for tag, image in earlier.image_tags.items():
             await self._resources.tag(image, tag)
         await self.forget_images(name, keep=earlier)
+        await self._discard_images(operation)
         state = earlier.record.state if earlier.record else EnvironmentState.RUNNING
         if stands and (not stopping or state is EnvironmentState.STOPPED):
             return state
         return await self._restart(name, state, on_line, recreate=not stands)
+
+    async def _discard_images(self, operation: Operation) -> None:
+        """Before the record tells that all is undone, so that this is repeated if it is cut off."""
+        try:
+            await self._builds.discard(operation)
+        except EngineRefused as fault:
+            # It must not keep what stood before from coming back.
+            self._log.warning("images stay", operation=operation.id, reason=fault.detail)
 
     async def _restart(
         self,
