@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from domain.environments import Environment, EnvironmentState
-from domain.errors import AgentError, EngineRefused
+from domain.errors import AgentError, EngineRefused, EngineUnavailable
 from domain.names import EnvironmentName
 from domain.operations import Operation, Replacement, Step
 from domain.ports.clock import Clock
@@ -126,6 +126,9 @@ class Undo:
             if project is None:
                 return EnvironmentState.STOPPED
             await self._compose.up(project, on_line, recreate=recreate, start=not stopped)
+        except EngineUnavailable:
+            # It is brought back when the Engine is.
+            raise
         except AgentError as fault:
             self._log.error(
                 "earlier environment not brought back", environment=name, reason=fault.detail
