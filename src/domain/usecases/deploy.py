@@ -390,14 +390,7 @@ class Deploy:
         """Removes what was replaced; the environment stands, so a fault here fails nothing."""
         try:
             with anyio.CancelScope(shield=True), anyio.move_on_after(UNDO_SECONDS):
-                await self._clearing.run(lambda: self._workspaces.commit(run.id))
-                record = await self._record(name)
-                await self._builds.forget_own(name, keep=record.images.values())
-                replaces = run.operation.replaces
-                for tag, image in (replaces.image_tags if replaces else {}).items():
-                    # Images of an agent that gave them the environment's name.
-                    await self._resources.untag(tag)
-                    await self._resources.remove_image(image)
+                await self._undo.forgo(run.operation)
         except AgentError as fault:
             self._log.warning(
                 "earlier environment not cleared away", environment=name, reason=fault.detail

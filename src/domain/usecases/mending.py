@@ -69,10 +69,10 @@ class Mending:
         if record.state is EnvironmentState.DEPLOYING:
             await self._undo.deploy(operation, INTERRUPTED, self._log_line)
             return OperationState.INTERRUPTED
-        await self._clearing.run(partial(self._workspaces.commit, operation.id))
         if stood(record):
+            await self._undo.forgo(operation)
             return OperationState.SUCCEEDED
-        await self._builds.discard(operation)
+        await self._clearing.run(partial(self._workspaces.commit, operation.id))
         return OperationState.INTERRUPTED
 
     async def close(self, operation: Operation, state: OperationState) -> None:

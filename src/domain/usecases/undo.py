@@ -1,4 +1,4 @@
-"""Undoes a deploy that did not come up, or that a killed agent left half done.
+"""Undoes a deploy that did not come up, or that a killed agent left half done; or forgoes that.
 
 Everything here may be repeated, and works from what the operation wrote down before it acted.
 """
@@ -135,6 +135,23 @@ class Undo:
             )
             return EnvironmentState.DEGRADED
         return EnvironmentState.STOPPED if stopped else EnvironmentState.RUNNING
+
+    async def forgo(self, operation: Operation) -> None:
+        """Clears away what a deploy has replaced that stands, and that can be undone no more.
+
+        Raises:
+            AgentError: something stays; call again later.
+        """
+        name = operation.target
+        await self._clearing.run(lambda: self._workspaces.commit(operation.id))
+        record = await self._environments.get(name)
+        if record is not None:
+            await self._builds.forget_own(name, keep=record.images.values())
+        replaces = operation.replaces or Replacement()
+        for tag, image in replaces.image_tags.items():
+            # Images of an agent that gave them the environment's name.
+            await self._resources.untag(tag)
+            await self._resources.remove_image(image)
 
     async def forget_images(self, name: EnvironmentName, *, keep: Replacement) -> None:
         """Removes the images built for an environment, but those that ``keep`` names."""
