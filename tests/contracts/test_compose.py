@@ -134,7 +134,9 @@ async def _docker(host: engine.Host, folder: Path) -> AsyncIterator[World]:
     home = anyio.Path(folder, "home")
     await home.mkdir()
     world = World(
-        DockerCompose(engine.SOCKET, Path(home), limits=ComposeLimits(grace_seconds=0)),
+        DockerCompose(
+            engine.SOCKET, Path(home), limits=ComposeLimits(grace_seconds=0, late_seconds=0)
+        ),
         *_runtime(client),
         folder,
     )
@@ -218,6 +220,11 @@ async def test_a_build_that_fails_says_so_with_its_last_lines(world: World) -> N
 
     assert failure.value.step == "build"
     assert "exit code: " in "\n".join(failure.value.output)
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+async def test_where_no_agent_was_killed_there_are_no_strays(world: World, cut_off: bool) -> None:
+    assert await world.compose.end_strays(cut_off=cut_off) == 0
 
 
 async def test_up_starts_every_service(world: World) -> None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import anyio
 import msgspec
 
 from adapters.compose import process, strays
@@ -24,6 +25,8 @@ class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
     stop_seconds: float = 120
     grace_seconds: int = 3
     """How long a container may take to end by itself."""
+    late_seconds: float = 2.5
+    """How long the Engine may be at what it was asked for by a command that was ended."""
     resolve_memory_bytes: int = 512 * 1024 * 1024
     """How much memory reading a project may take; honest ones need a tenth of it."""
 
@@ -99,10 +102,13 @@ class DockerCompose:
             return ""
         return finished.stdout.decode(errors="replace").strip().removeprefix("v")
 
-    async def end_strays(self) -> int:
+    async def end_strays(self, *, cut_off: bool) -> int:
         """Ends the commands that an agent left running when it was killed; how many there were."""
         # Every command has this variable, and nobody else's has this value.
-        return await strays.end(f"DOCKER_CONFIG={self._home}")
+        found = await strays.end(f"DOCKER_CONFIG={self._home}")
+        if found or cut_off:
+            await anyio.sleep(self._limits.late_seconds)
+        return found
 
     async def resolve(
         self,

@@ -63,8 +63,10 @@ class MemoryCompose:
         """The twin's version."""
         return "memory"
 
-    async def end_strays(self) -> int:
-        """There are no commands to be left."""
+    async def end_strays(self, *, cut_off: bool) -> int:
+        """There are no commands to be left, but what they asked for last may be still to come."""
+        if cut_off:
+            self._engine.catch_up()
         return 0
 
     async def resolve(

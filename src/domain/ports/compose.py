@@ -37,10 +37,14 @@ class Compose(Protocol):
         """Compose's version; empty where Compose is not installed."""
         ...
 
-    async def end_strays(self) -> int:
+    async def end_strays(self, *, cut_off: bool) -> int:
         """Ends the commands that an agent left running when it was killed; how many there were.
 
-        For the start of the agent, before anything is run. May be repeated.
+        What they asked the Engine for last has come when this returns: it does that although
+        whoever asked has gone. For the start of the agent, before anything is run. May be repeated.
+
+        Args:
+            cut_off: commands may have been cut off of which none is left now.
         """
         ...
 

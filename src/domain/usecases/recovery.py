@@ -89,12 +89,13 @@ class Recovery:
 
     async def _once(self) -> None:
         await self._inventory.refresh()
-        if strays := await self._compose.end_strays():
+        cut_off = await self._records.unended()
+        at_work = any(operation.state is OperationState.RUNNING for operation in cut_off)
+        if strays := await self._compose.end_strays(cut_off=at_work):
             self._log.warning("commands of a killed agent ended", processes=strays)
         if erasers := await self._clearing.end_left_over():
             self._log.warning("erasers of a killed agent ended", containers=erasers)
         await self._tidy()
-        cut_off = await self._records.unended()
         for operation in cut_off:
             self._tell(operation)
         await self._mend([o for o in cut_off if not _to_be_finished(o)])
