@@ -228,12 +228,6 @@ class TestHealing:
         assert healed(await look(world)) == [("bundle-gone", digest)]
         assert await world.store.bundles.list() == []
 
-    async def test_a_bundle_that_comes_just_now_is_not_taken_for_gone(self, world: World) -> None:
-        await upload(world, WEB)
-        world.workspaces.bundles.library.clear()
-
-        assert healed(await look(world)) == []
-
     async def test_an_archive_that_is_damaged_goes(self, world: World) -> None:
         digest = BundleDigest(f"sha256:{'0' * 64}")
         world.workspaces.bundles.library[digest] = b"no archive"

@@ -287,9 +287,9 @@ class Builds:
         """An operation under way needs its images no more. May be repeated."""
         self._needed.pop(operation, None)
 
-    async def used(self, *, without: OperationId | None = None) -> frozenset[str]:
-        """Tags that environments run, or operations under way need, but one."""
-        tags = {tag for other, needed in self._needed.items() if other != without for tag in needed}
+    async def used(self) -> frozenset[str]:
+        """Tags that environments run, or operations under way need."""
+        tags = {tag for needed in self._needed.values() for tag in needed}
         for record in await self._environments.list():
             tags |= _images(await self._standing(record))
         return frozenset(tags)
@@ -306,10 +306,14 @@ class Builds:
 
     async def discard(self, operation: Operation) -> None:
         """Removes what an operation built or pulled that has failed, unless others need it."""
+        # First, so that of two that failed with the same image each does not leave it to the other.
+        self.release(operation.id)
         for tag in (*operation.builds, *operation.pulls):
-            async with self._alone([tag]):
-                if tag not in await self.used(without=operation.id):
-                    await self.remove(tag)
+            # Not behind somebody's build, who needs it anyway.
+            if tag not in await self.used():
+                async with self._alone([tag]):
+                    if tag not in await self.used():
+                        await self.remove(tag)
         if operation.builds:
             await self._remove_nameless()
 
