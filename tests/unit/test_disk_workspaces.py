@@ -574,6 +574,24 @@ class TestMemory:
         assert (staged / "compose.yaml").read_bytes() == COMPOSE
 
 
+async def test_an_archive_that_could_not_be_removed_goes_with_the_next_look(
+    disk: DiskWorkspaces,
+) -> None:
+    bundle = await receive(disk, ONE)
+    path = disk.bundles.path(bundle)
+    path.unlink()
+    # Nothing that a call for files could remove.
+    path.mkdir()
+
+    with pytest.raises(StorageFailed):
+        await disk.bundles.discard(bundle)
+    path.rmdir()
+    path.touch()
+    await disk.finish_removals()
+
+    assert not path.exists()
+
+
 async def test_projects_are_sorted_and_leave_out_what_is_none(
     disk: DiskWorkspaces, tmp_path: Path
 ) -> None:

@@ -35,6 +35,8 @@ class MemoryBundles:
         self._limits = limits
         self.archives: dict[str, bytes] = {}
         self.library: dict[BundleDigest, bytes] = {}
+        self.unwanted: set[str] = set()
+        """Archives to be removed."""
         self._serial = 0
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
@@ -52,7 +54,13 @@ class MemoryBundles:
     async def discard(self, bundle: Bundle) -> None:
         """Removes the archive, unless it is kept."""
         await anyio.lowlevel.checkpoint()
-        self.archives.pop(bundle.id, None)
+        self.unwanted.add(bundle.id)
+        self.remove_unwanted()
+
+    def remove_unwanted(self) -> None:
+        """Removes the archives that are no longer wanted."""
+        while self.unwanted:
+            self.archives.pop(self.unwanted.pop(), None)
 
     async def keep(self, bundle: Bundle) -> Bundle:
         """Keeps a received archive for later deploys."""
@@ -333,6 +341,7 @@ class MemoryWorkspaces:
     async def finish_removals(self) -> None:
         """Fails as ``remove`` does while anybody is stuck."""
         await anyio.lowlevel.checkpoint()
+        self.bundles.remove_unwanted()
         for name in sorted(self.stuck):
             raise StorageFailed(
                 f"Files of {name} belong to other users.", blocked_by=f"/removed/{name}"

@@ -4,13 +4,14 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
-from adapters.workspaces.removal import remove_tree
 from adapters.workspaces.storage import Storage
 from domain.bundles import BundleLimits
+from domain.errors import StorageFailed, StorageFull
 from domain.names import BundleDigest
 from domain.ports.workspaces import Bundle
 
@@ -32,6 +33,8 @@ class DiskBundles:
         self._library = library
         self._limits = limits
         self._storage = storage
+        self._unwanted: set[Path] = set()
+        """Archives to be removed."""
 
     def path(self, bundle: Bundle) -> Path:
         """Where the archive lies."""
@@ -50,8 +53,10 @@ class DiskBundles:
             finally:
                 os.close(descriptor)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._storage.run("removing the bundle", lambda: remove_tree(path))
+            self._unwanted.add(path)
+            # Why it failed matters more than what could not be cleared, which is not forgotten.
+            with anyio.CancelScope(shield=True), suppress(StorageFailed, StorageFull):
+                await self.finish_removals()
             raise
         return Bundle(id=path.name, size_bytes=size, digest=digest)
 
@@ -83,9 +88,24 @@ class DiskBundles:
     async def discard(self, bundle: Bundle) -> None:
         """Removes the archive, unless it is kept."""
         if not bundle.kept:
-            await self._storage.run(
-                "removing the bundle", lambda: self.path(bundle).unlink(missing_ok=True)
-            )
+            self._unwanted.add(self.path(bundle))
+            await self.finish_removals()
+
+    async def finish_removals(self) -> None:
+        """Removes the archives that are no longer wanted, those too that could not be before."""
+        await self._storage.run("removing the bundle", self._remove_unwanted)
+
+    def _remove_unwanted(self) -> None:
+        faults = []
+        for path in list(self._unwanted):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as fault:
+                faults.append(fault)
+            else:
+                self._unwanted.discard(path)
+        if faults:
+            raise faults[0]
 
     async def keep(self, bundle: Bundle) -> Bundle:
         """Keeps a received archive for later deploys."""

@@ -370,6 +370,7 @@ class DiskWorkspaces:
 
     async def finish_removals(self) -> None:
         """Removes what earlier removals could not, or were cut off in."""
+        await self.bundles.finish_removals()
         await self._remove_left_over("")
         await self._drop_unused_copies()
 

@@ -47,7 +47,10 @@ class Bundles(Protocol):
         ...
 
     async def discard(self, bundle: Bundle) -> None:
-        """Removes the archive, unless it is kept. May be repeated."""
+        """Removes the archive, unless it is kept. May be repeated.
+
+        One that cannot be removed now goes with ``Workspaces.finish_removals``.
+        """
         ...
 
     async def keep(self, bundle: Bundle) -> Bundle:
