@@ -48,7 +48,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.StopFailed: HTTPStatus.BAD_GATEWAY,
     errors.EngineRefused: HTTPStatus.BAD_GATEWAY,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
-    errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.AgentError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The status of each failure; a test holds it complete."""
