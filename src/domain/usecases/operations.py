@@ -73,6 +73,7 @@ class Run:
         self._clock = clock
         self._log = log
         self._output: deque[str] = deque(maxlen=OUTPUT_TAIL_LINES)
+        self._writing = anyio.Lock()
         self.progress = Progress()
         self.cut_off_by: AgentError | None = None
         """Why it is to end before it is done."""
@@ -152,8 +153,11 @@ class Run:
 
     async def write(self, **changes: object) -> None:
         """Writes the record with ``changes`` to disk."""
-        self.operation = msgspec.structs.replace(self.operation, **changes)
-        await self._records.put(self.operation)
+        async with self._writing:
+            changed = msgspec.structs.replace(self.operation, **changes)
+            await self._records.put(changed)
+            # Not before, so that nothing is undone by what later looks do not know.
+            self.operation = changed
 
     def _fields(self) -> dict[str, str]:
         operation = self.operation
