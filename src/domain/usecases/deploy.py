@@ -21,12 +21,11 @@ from domain.environments import Environment, EnvironmentState, Hold, Isolation
 from domain.errors import AgentError, EnvironmentExists, NameTaken
 from domain.limits import ContainerLimits, LimitRules
 from domain.memo import with_memo
-from domain.names import EnvironmentName
+from domain.names import EnvironmentName, OperationId
 from domain.operations import (
     BY_MANAGER,
     Asked,
     OperationKind,
-    OperationState,
     Replacement,
     Step,
 )
@@ -152,8 +151,8 @@ class Deploy:
         async def work(run: Run) -> None:
             await self._deploy(run, request)
 
-        async def afterwards() -> None:
-            await self._afterwards(request)
+        async def afterwards(operation: OperationId | None = None) -> None:
+            await self._afterwards(request, operation)
 
         try:
             self._limits.check(request.limits)
@@ -190,7 +189,7 @@ class Deploy:
         if not replace and self._operations.under_way(name) is not None:
             raise EnvironmentExists(name)
 
-    async def _afterwards(self, request: DeployRequest) -> None:
+    async def _afterwards(self, request: DeployRequest, operation: OperationId | None) -> None:
         try:
             await self._bundles.discard(request.bundle)
             # The containers must be counted before their reservation goes.
@@ -199,13 +198,8 @@ class Deploy:
             self._log.warning(
                 "not tidied up after a deploy", environment=request.name, reason=fault.detail
             )
-        if self._operations.under_way(request.name) is None or self._last(request.name):
+        if not self._operations.others(request.name, OperationKind.DEPLOY, operation):
             self._admission.release(request.name)
-
-    def _last(self, name: EnvironmentName) -> bool:
-        """Whether no other deploy of the name waits that needs the reservation."""
-        ticket = self._operations.under_way(name)
-        return ticket is not None and ticket.operation.state is not OperationState.QUEUED
 
     async def _deploy(self, run: Run, request: DeployRequest) -> None:
         try:

@@ -55,8 +55,8 @@ from domain.usecases.progress import Progress
 Work = Callable[["Run"], Awaitable[None]]
 """What an operation does; raises an ``AgentError`` where it fails."""
 
-Afterwards = Callable[[], Coroutine[object, object, None]]
-"""Tidies up after an operation; never raises."""
+Afterwards = Callable[[OperationId], Coroutine[object, object, None]]
+"""Tidies up after an operation, which is not gone yet; never raises."""
 
 _FINISHED_ONCE_BEGUN = {OperationKind.DELETE, OperationKind.RESET}
 """Half of it is of no use to anybody."""
@@ -324,6 +324,14 @@ class Operations:
         line = self._lines.get(name)
         return line.tickets[-1] if line is not None and line.tickets else None
 
+    def others(
+        self, name: EnvironmentName, kind: OperationKind, operation: OperationId | None
+    ) -> bool:
+        """Whether the environment has operations of a kind, beside one, that have not ended."""
+        line = self._lines.get(name)
+        found = [t.operation for t in line.tickets] if line is not None else []
+        return any(other.kind is kind and other.id != operation for other in found)
+
     def live(self, operation: OperationId) -> Ticket | None:
         """The ticket of an operation that has not ended."""
         return next((t for t in self._tickets() if t.operation.id == operation), None)
@@ -530,7 +538,7 @@ class Operations:
             with anyio.CancelScope(shield=True):
                 async with anyio.create_task_group() as group:
                     if job.afterwards is not None:
-                        group.start_soon(job.afterwards)
+                        group.start_soon(job.afterwards, ticket.operation.id)
                     group.start_soon(ticket.run.ended, state, fault)
             self.ended[ticket.operation.kind, state] += 1
             self._leave(line, ticket)
