@@ -383,12 +383,16 @@ class Builds:
                 await self.remove(record.tag)
 
     async def collect(self, *, unused_seconds: float) -> int:
-        """Removes images that nobody has used for so long; how many went."""
+        """Removes images that nobody has used for so long; how many went.
+
+        Those that are an environment's own are of no use to others, and go at once.
+        """
         now = self._clock.now()
         old = [
             record
             for record in await self._unused()
-            if (now - record.used_at).total_seconds() >= unused_seconds
+            if record.environment is not None
+            or (now - record.used_at).total_seconds() >= unused_seconds
         ]
         gone = [await self._remove_old(record) for record in old]
         await self._remove_nameless()
