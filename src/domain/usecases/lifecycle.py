@@ -7,7 +7,7 @@ import msgspec
 
 from domain.arrangement import with_images
 from domain.bundles import VPN_PROFILE_NAME
-from domain.compose_model import compose_model
+from domain.compose_model import Document, compose_model
 from domain.environments import Environment, EnvironmentState
 from domain.errors import (
     AgentError,
@@ -25,7 +25,7 @@ from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
 from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
-from domain.usecases.builds import Builds, Rebuild
+from domain.usecases.builds import Builds, Planned, Rebuild
 from domain.usecases.clearing import Clearing
 from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
@@ -297,10 +297,21 @@ class Lifecycle:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._clearing.run(lambda: self._workspaces.commit(run.id))
-        await self._workspaces.replace_model(record.name, with_images(document, planned.by_service))
-        await self._environments.update(
-            record.name, lambda record: msgspec.structs.replace(record, images=planned.images)
-        )
+        await self._run_images(record.name, document, planned)
+
+    async def _run_images(
+        self, name: EnvironmentName, document: Document, planned: Planned
+    ) -> None:
+        """Lets model and record name other images, both or neither."""
+        await self._workspaces.replace_model(name, with_images(document, planned.by_service))
+        try:
+            await self._environments.update(
+                name, lambda record: msgspec.structs.replace(record, images=planned.images)
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._workspaces.replace_model(name, document)
+            raise
 
     async def _build_as_it_stands(self, run: Run, project: Project) -> None:
         """Builds what an earlier agent deployed, as that one did."""
