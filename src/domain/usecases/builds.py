@@ -431,8 +431,8 @@ class Builds:
 
 
 def _images(record: Environment | None) -> set[str]:
-    """Tags that an environment runs."""
-    if record is None or not record.deployed:
+    """Tags that an environment runs; what is being removed needs none."""
+    if record is None or not record.deployed or record.state is EnvironmentState.DELETING:
         return set()
     return {*record.images.values(), *(service.image for service in record.services)}
 

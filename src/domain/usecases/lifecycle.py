@@ -15,10 +15,11 @@ from domain.errors import (
     EnvironmentHeld,
     EnvironmentNotFound,
     OperationCancelled,
+    OperationNotFound,
     StepFailed,
 )
 from domain.names import EnvironmentName
-from domain.operations import BY_MANAGER, Asked, OperationKind, Replacement, Step
+from domain.operations import BY_MANAGER, Asked, Operation, OperationKind, Replacement, Step
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.log import Log
@@ -355,7 +356,7 @@ class Lifecycle:
         await self._environments.update(name, noted)
 
     async def _delete(self, run: Run, name: EnvironmentName, *, cut_off: bool) -> None:
-        now = self._clock.now()
+        not_undone, now = await self._not_undone(name), self._clock.now()
         record = await self._environments.update(
             name,
             lambda record: record.becoming(EnvironmentState.DELETING, at=now, operation=run.id),
@@ -364,12 +365,30 @@ class Lifecycle:
             raise EnvironmentNotFound(name)
         await run.step(Step.REMOVE)
         # Once begun, a removal is finished: half an environment is of no use to anybody.
-        await self._remove(name, run, cut_off=cut_off)
+        await self._remove(name, run, not_undone, cut_off=cut_off)
 
-    async def _remove(self, name: EnvironmentName, run: Run, *, cut_off: bool) -> None:
+    async def _not_undone(self, name: EnvironmentName) -> Operation | None:
+        """A deploy that failed, and of which something was left."""
+        record = await self._environments.get(name)
+        if record is None or record.state is not EnvironmentState.DEPLOYING:
+            return None
+        try:
+            return await self._operations.get(record.operation) if record.operation else None
+        except OperationNotFound:
+            return None
+
+    async def _remove(
+        self, name: EnvironmentName, run: Run, not_undone: Operation | None, *, cut_off: bool
+    ) -> None:
         """Takes an environment from the host: containers, networks, volumes, images, files, record.
 
         May be repeated.
+
+        Args:
+            name: the environment.
+            run: the removal.
+            not_undone: a deploy whose images go too.
+            cut_off: what it was doing was cut off, so the Engine may still be at it.
 
         Raises:
             AgentError: something stays; the record does too, so that it can be tried again.
@@ -378,6 +397,8 @@ class Lifecycle:
         await self._resources.sweep(name, cut_off=cut_off)
         await self._undo.forget_images(name, keep=Replacement())
         await self._builds.forget_own(name)
+        if not_undone is not None:
+            await self._builds.discard(not_undone)
         await self._clearing.run(lambda: self._workspaces.remove(name))
         await self._environments.remove(name)
         try:
