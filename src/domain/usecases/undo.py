@@ -8,7 +8,13 @@ from datetime import datetime
 import msgspec
 
 from domain.environments import Environment, EnvironmentState
-from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.errors import (
+    AgentError,
+    EngineRefused,
+    EngineUnavailable,
+    StorageFailed,
+    StorageFull,
+)
 from domain.names import EnvironmentName
 from domain.operations import Operation, Replacement, Step
 from domain.ports.clock import Clock
@@ -126,8 +132,8 @@ class Undo:
             if project is None:
                 return EnvironmentState.STOPPED
             await self._compose.up(project, on_line, recreate=recreate, start=not stopped)
-        except EngineUnavailable:
-            # It is brought back when the Engine is.
+        except (EngineUnavailable, StorageFailed, StorageFull):
+            # It is brought back when these are well again.
             raise
         except AgentError as fault:
             self._log.error(
