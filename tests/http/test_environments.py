@@ -1079,7 +1079,7 @@ class TestDelete:
         world.workspaces.stuck.clear()
         again = await remove(world, "one")
 
-        assert (failed.status_code, state, again.status_code) == (500, "deleting", 200)
+        assert (failed.status_code, state, again.status_code) == (503, "deleting", 200)
         assert not await exists(world, "one")
 
 

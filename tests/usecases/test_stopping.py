@@ -177,7 +177,7 @@ class TestReplacing:
     async def test_one_that_was_stopped_before_stays_so(self, world: World) -> None:
         await changed(world, "stop")
         world.engine.stuck.add("one-b-1")
-        world.engine.start("one-b-1")
+        world.engine.start(world.engine.containers["one-b-1"].id)
 
         await begin(world, "one", OTHER)
         await world.clock.advance(10)
