@@ -10,6 +10,8 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from domain.shortage import shortage, shortages_told
+
 LOOKUP_SECONDS = 3.0
 """How long the manager's name may take to be looked up."""
 
@@ -39,17 +41,22 @@ class LinuxHostNetwork:
 
     async def needed(self) -> Sequence[str]:
         """IPv4 ranges, single addresses as ``/32``, sorted."""
-        found = await anyio.to_thread.run_sync(self._read, limiter=self._limiter)
-        with anyio.move_on_after(LOOKUP_SECONDS):
-            found |= await anyio.to_thread.run_sync(
-                self._manager_addresses, abandon_on_cancel=True, limiter=self._limiter
-            )
+        with shortages_told():
+            found = await anyio.to_thread.run_sync(self._read, limiter=self._limiter)
+            with anyio.move_on_after(LOOKUP_SECONDS):
+                found |= await anyio.to_thread.run_sync(
+                    self._manager_addresses, abandon_on_cancel=True, limiter=self._limiter
+                )
         return sorted(str(network) for network in found)
 
     def _read(self) -> set[IPv4Network]:
-        with suppress(OSError):
+        try:
             return {*_routed(self._routes.read_text()), *_servers(self._resolver.read_text())}
-        return set()
+        except OSError as fault:
+            if shortage(fault) is not None:
+                # Whoever asks must not take it for a host that needs nothing.
+                raise
+            return set()
 
     def _manager_addresses(self) -> set[IPv4Network]:
         if not self._manager:

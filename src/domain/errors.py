@@ -25,6 +25,7 @@
     ├── StepFailed               a step of a deploy failed, with what it printed
     ├── StepTimedOut             a step of a deploy took too long
     ├── StopFailed               containers run on that were told to stop
+    ├── HostExhausted            the host has no memory, process, thread or file to spare
     ├── EngineUnavailable        the Docker Engine does not answer
     ├── EngineRefused            the Docker Engine answered with an error
     ├── NotAccepting             the agent is starting or stopping and takes no new work
@@ -266,6 +267,20 @@ class NetworkPoolExhausted(RetryLater):
             "this environment.",
             hint="Remove an environment, set a larger pool, or deploy on another host.",
             retry_after=30,
+        )
+
+
+class HostExhausted(RetryLater):
+    """The host has no memory, process, thread or file to spare."""
+
+    code = "host-exhausted"
+
+    def __init__(self, lacking: str) -> None:
+        super().__init__(
+            f"The host has run out of {lacking}.",
+            hint="Try again shortly; if it lasts, see what else runs on the host, or raise the "
+            "agent's limits (memory, pids, open files).",
+            retry_after=10,
         )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import secrets
 import signal
 import subprocess
 from collections import deque
@@ -12,7 +13,9 @@ import anyio
 import anyio.abc
 import msgspec
 
+from adapters.compose import strays
 from domain.operations import OUTPUT_LINE_LENGTH, OUTPUT_TAIL_LINES
+from domain.shortage import process_shortage
 
 GRACE_SECONDS = 3.0
 """How long a command that was told to end may take before it is killed."""
@@ -24,6 +27,10 @@ KILL_SECONDS = 5.0
 """How long the end of a command that was killed is waited for; what the kernel holds ends later."""
 
 _DRAIN_SECONDS = 5.0
+_PAUSE_SECONDS = 0.1
+
+_MARK = "CONTAINER_HOST_AGENT_COMMAND"
+"""A variable by which one command and its children are found again."""
 
 # Nothing that a bundle prints may steer the terminal or page that shows it; tabs are harmless.
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t")}, "\N{REPLACEMENT CHARACTER}")
@@ -104,6 +111,7 @@ async def run(
     Raises:
         TimedOut: it took longer than ``seconds``.
         OSError: it cannot be started.
+        HostExhausted: the host has no process, thread, memory or file to spare for it.
     """
     lines = _Lines(on_line)
     captured = bytearray()
@@ -113,14 +121,7 @@ async def run(
 
     # Whoever is cancelled in between would leave a command that nobody knows of.
     with anyio.CancelScope(shield=True):
-        process = await anyio.open_process(
-            command,
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE if capture else subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = await _opened(command, directory, environment, capture=capture)
     try:
         _hold_to(process.pid, memory_bytes)
         with anyio.fail_after(seconds):
@@ -138,6 +139,39 @@ async def run(
             await _end(process)
     lines.end()
     return Finished(exit_code, bytes(captured), tuple(lines.tail))
+
+
+async def _opened(
+    command: Sequence[str], directory: str, environment: Mapping[str, str], *, capture: bool
+) -> anyio.abc.Process:
+    mark = secrets.token_hex(16)
+    try:
+        return await anyio.open_process(
+            command,
+            cwd=directory,
+            env={**environment, _MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if capture else subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except Exception as fault:
+        refusal = process_shortage(fault)
+        if refusal is None:
+            raise
+        # It may be at work already: what waits for its end wants a thread or a file of its own, and
+        # where there is none asyncio forgets the process.
+        with anyio.CancelScope(shield=True):
+            await _end_unwatched(f"{_MARK}={mark}")
+        raise refusal from fault
+
+
+async def _end_unwatched(variable: str) -> None:
+    with anyio.move_on_after(_DRAIN_SECONDS):
+        while True:
+            with suppress(RuntimeError, MemoryError, OSError):
+                await strays.end(variable)
+                return
+            await anyio.sleep(_PAUSE_SECONDS)
 
 
 async def _read(stream: anyio.abc.ByteReceiveStream | None, take: Callable[[bytes], None]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from adapters.compose import process, strays
 from domain.compose_model import ComposeModel, compose_model
-from domain.errors import EngineUnavailable, StepFailed, StepTimedOut
+from domain.errors import AgentError, EngineUnavailable, HostExhausted, StepFailed, StepTimedOut
 from domain.names import EnvironmentName
 from domain.operations import Step
 from domain.ports.compose import OutputLine, Project
@@ -33,6 +33,9 @@ class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 # Compose's words when it cannot reach the Engine.
 _NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
+
+# What the Go runtime prints where the host gives it no thread.
+_NO_THREAD = ("failed to create new os thread", "newosproc")
 
 # Ends what the Go runtime prints where it gets no more memory, whatever else is asked of it.
 _NO_MEMORY = "runtime.goexit"
@@ -223,13 +226,15 @@ def _project(project: Project) -> list[str]:
     return arguments
 
 
-def _failure(step: Step, finished: process.Finished) -> EngineUnavailable | StepFailed:
+def _failure(step: Step, finished: process.Finished) -> AgentError:
     text = "\n".join(finished.tail).lower()
     if any(words in text for words in _NO_ENGINE):
         return EngineUnavailable(
             f"The Docker Engine could not be reached in step {step.value!r}.",
             hint="Is the Docker Engine running, and may the agent use DOCKER_SOCKET?",
         )
+    if any(words in text for words in _NO_THREAD):
+        return HostExhausted("threads or processes")
     if _NO_MEMORY in text:
         return StepFailed(
             step,

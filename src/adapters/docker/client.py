@@ -15,7 +15,8 @@ import requests.exceptions
 import urllib3.exceptions
 
 from adapters.docker.connection import Call, Door, EngineApi
-from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.errors import AgentError, EngineRefused, EngineUnavailable, HostExhausted
+from domain.shortage import shortage, shortages_told
 
 T = TypeVar("T")
 
@@ -64,6 +65,9 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as fault:
+        for part in _parts(fault):
+            if (refusal := shortage(part)) is not None:
+                raise refusal from fault
         for theirs, ours in _FAULTS:
             if isinstance(fault, theirs):
                 raise _error(ours, what, fault) from fault
@@ -83,16 +87,23 @@ def _unanswered(what: str, reason: str) -> EngineUnavailable:
 
 def _reason(fault: BaseException) -> str:
     """The system's own words, which requests and urllib3 wrap in several of their own."""
-    found: list[BaseException] = [fault]
-    for outer in found:
-        if isinstance(outer, _TIMEOUTS):
+    found = _parts(fault)
+    for part in found:
+        if isinstance(part, _TIMEOUTS):
             return "it took too long"
-        if isinstance(outer, OSError) and outer.strerror:
-            return outer.strerror
-        inner = (*outer.args, outer.__cause__, outer.__context__)
-        found += [part for part in inner if isinstance(part, BaseException) and part not in found]
+        if isinstance(part, OSError) and part.strerror:
+            return part.strerror
     hung_up = any(isinstance(part, urllib3.exceptions.ProtocolError) for part in found)
     return "it hung up before the end of its answer" if hung_up else str(fault)
+
+
+def _parts(fault: BaseException) -> list[BaseException]:
+    """A fault with all that it was made of, the outermost first."""
+    found = [fault]
+    for outer in found:
+        inner = (*outer.args, outer.__cause__, outer.__context__)
+        found += [part for part in inner if isinstance(part, BaseException) and part not in found]
+    return found
 
 
 class EngineClient:
@@ -121,6 +132,7 @@ class EngineClient:
         Raises:
             EngineUnavailable: the Engine cannot be reached, or does not answer in time.
             EngineRefused: it answered with an error.
+            HostExhausted: the host is too short of something to ask.
         """
         return await self._call(what, work, self.limits.ask_seconds, self._asking)
 
@@ -153,13 +165,13 @@ class EngineClient:
                 return work(self._connected())
 
         try:
-            with anyio.fail_after(seconds):
+            with anyio.fail_after(seconds), shortages_told():
                 return await _ended_with_its_caller(call, answer, places)
         except TimeoutError as fault:
             self._forget()
             reason = "it took too long" if call.begun else "others before it take too long"
             raise _unanswered(what, reason) from fault
-        except EngineUnavailable:
+        except (EngineUnavailable, HostExhausted):
             self._forget()
             raise
 

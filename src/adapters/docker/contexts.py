@@ -17,6 +17,7 @@ import msgspec
 
 from domain.errors import StorageFailed
 from domain.ports.contexts import BuildContext
+from domain.shortage import shortage, shortages_told
 
 MAX_DOCKERFILE_BYTES = 1 << 20
 MAX_IGNORE_BYTES = 1 << 16
@@ -120,6 +121,8 @@ class DiskContexts:
             except OSError as fault:
                 if fault.errno in _UNTOLD:
                     return None
+                if (refusal := shortage(fault)) is not None:
+                    raise refusal from fault
                 raise StorageFailed(
                     f"The disk refuses: reading the build context in {directory} failed "
                     f"({fault.strerror})."
@@ -127,9 +130,10 @@ class DiskContexts:
 
         try:
             # It only reads, so it may be left to find out by itself.
-            return await anyio.to_thread.run_sync(
-                guarded, abandon_on_cancel=True, limiter=self._limiter
-            )
+            with shortages_told():
+                return await anyio.to_thread.run_sync(
+                    guarded, abandon_on_cancel=True, limiter=self._limiter
+                )
         finally:
             unwanted.set()
 

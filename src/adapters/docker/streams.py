@@ -1,7 +1,6 @@
 """Long answers of the Engine: read in threads of their own, ended within a second."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
@@ -10,11 +9,11 @@ from typing import Any, Generic, TypeVar
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
-import anyio.to_thread
 
 from adapters.docker.client import connect, translated
 from adapters.docker.connection import Call, Door
 from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.shortage import shortage, shortages_told
 
 T = TypeVar("T")
 
@@ -25,6 +24,7 @@ THREAD_NAME = "engine-stream"
 
 _PIECE_BYTES = 64 * 1024
 _LOOK_SECONDS = 0.5
+_JOIN_SECONDS = 0.01
 _END_SECONDS = 2.0
 
 
@@ -234,12 +234,13 @@ class Stream:
         if self._ending and answer.endless:
             answer.close()
         self._feeds.append(feed)
-        feed.open()
         thread = threading.Thread(
             target=self._read, args=(answer, feed, pump), name=THREAD_NAME, daemon=True
         )
+        feed.open()
         try:
-            thread.start()
+            with shortages_told():
+                thread.start()
         except BaseException:
             feed.close()
             self._limiter.release_on_behalf_of(answer)
@@ -264,6 +265,8 @@ class Stream:
             pump(answer)
         except AgentError as trouble:
             fault = trouble
+        except MemoryError as trouble:
+            fault = shortage(trouble)
         finally:
             feed.end(fault)
             # The agent may have ended.
@@ -289,11 +292,7 @@ class Stream:
     async def aclose(self) -> None:
         """Ends all answers, and waits for their threads."""
         self.close()
-        until = time.monotonic() + _END_SECONDS
-
-        def join() -> None:
-            for thread in self._threads:
-                thread.join(max(0.0, until - time.monotonic()))
-
-        if self._threads:
-            await anyio.to_thread.run_sync(join)
+        # Looked at now and then: to wait for them in a thread would want another one.
+        with anyio.move_on_after(_END_SECONDS):
+            while any(t.is_alive() for t in self._threads):  # noqa: ASYNC110 - see above
+                await anyio.sleep(_JOIN_SECONDS)

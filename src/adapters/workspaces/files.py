@@ -43,7 +43,7 @@ from domain.bundles import (
     reads_the_same_anywhere,
 )
 from domain.compose_model import Document
-from domain.errors import BundleRefused, InvalidName, StorageFailed, StorageFull
+from domain.errors import AgentError, BundleRefused, InvalidName, StorageFailed
 from domain.names import EnvironmentName, OperationId, environment_name
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle, BundleContents
@@ -98,7 +98,7 @@ class DiskWorkspaces:
             files = await self._storage.run_cancellable("unpacking the bundle", work)
         except BaseException:
             # Why it failed matters more than what could not be cleared, which `unfinished` tells.
-            with anyio.CancelScope(shield=True), suppress(StorageFull, StorageFailed):
+            with anyio.CancelScope(shield=True), suppress(AgentError):
                 await self.commit(operation)
             raise
         return Project(name=name, directory=str(staged), files=files)

@@ -9,10 +9,12 @@ import anyio
 import anyio.to_thread
 
 from domain.errors import StorageFailed, StorageFull
+from domain.shortage import shortages_told
 
 T = TypeVar("T")
 
 _THREADS = 8
+_LOOK_SECONDS = 0.01
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -36,9 +38,11 @@ class Storage:
         Raises:
             StorageFull: the disk has no room.
             StorageFailed: the disk refuses.
+            HostExhausted: there is no thread, memory or file for it.
         """
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+            with shortages_told():
+                return await anyio.to_thread.run_sync(work, limiter=self._limiter)
         except OSError as fault:
             raise _translated(what, fault) from fault
 
@@ -64,9 +68,10 @@ class Storage:
                 ended.set()
 
         try:
-            return await anyio.to_thread.run_sync(
-                whole, abandon_on_cancel=True, limiter=self._limiter
-            )
+            with shortages_told():
+                return await anyio.to_thread.run_sync(
+                    whole, abandon_on_cancel=True, limiter=self._limiter
+                )
         except OSError as fault:
             raise _translated(what, fault) from fault
         except anyio.get_cancelled_exc_class():
@@ -74,7 +79,9 @@ class Storage:
             unwanted.set()
             if started.is_set():
                 with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(ended.wait)
+                    # Looked at now and then: waiting for it in a thread would want another one.
+                    while not ended.is_set():  # noqa: ASYNC110 - see above
+                        await anyio.sleep(_LOOK_SECONDS)
             raise
 
 

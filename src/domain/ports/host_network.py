@@ -12,5 +12,8 @@ class HostNetwork(Protocol):
 
         The networks that the host is in, its gateways and name servers, and the manager's
         addresses, as far as they can be told; networks of the Engine are not among them.
+
+        Raises:
+            HostExhausted: the host is too short of something to tell.
         """
         ...

@@ -4,7 +4,7 @@ import anyio
 import msgspec
 
 from domain.containers import EngineInfo, Inventory
-from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.errors import AgentError, EngineRefused, EngineUnavailable, HostExhausted
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import Containers, Engine
@@ -25,6 +25,7 @@ class InventoryWatch:
         self._refreshing = anyio.Lock()
         self._started = 0
         self._faults = 0
+        self._away_since: float | None = None
         self.picture = Inventory(fault="The Docker Engine has not been asked yet.")
         self.engine_info: EngineInfo | None = None
         """What the Engine last said of itself."""
@@ -40,6 +41,7 @@ class InventoryWatch:
         Raises:
             EngineUnavailable: the Engine does not answer; the last picture stays.
             EngineRefused: it answers with an error.
+            HostExhausted: the host is too short of something to ask it.
         """
         wanted, faults = self._started + 1, self._faults
         async with self._refreshing:
@@ -62,19 +64,21 @@ class InventoryWatch:
             containers = await self._containers.list()
             if self.engine_info is None or self.picture.fault:
                 self.engine_info = await self._engine.info()
-        except (EngineUnavailable, EngineRefused) as fault:
+        except (EngineUnavailable, EngineRefused, HostExhausted) as fault:
             self._note(fault)
             raise
-        if self.picture.fault and self.picture.fault_since is not None:
-            away = (self._clock.now() - self.picture.fault_since).total_seconds()
+        if self._away_since is not None:
+            away = self._clock.monotonic() - self._away_since
             self._log.info("engine answers again", away_seconds=round(away, 1))
+            self._away_since = None
             self.returned.set()
             self.returned = anyio.Event()
         self.picture = Inventory(containers=tuple(containers), seen_at=self._clock.now())
 
     def _note(self, fault: AgentError) -> None:
         self._faults += 1
-        if self.picture.fault_since is None:
+        if self._away_since is None:
+            self._away_since = self._clock.monotonic()
             self._log.error("engine does not answer", reason=fault.detail)
         self.picture = msgspec.structs.replace(
             self.picture,

@@ -11,6 +11,7 @@ from litestar.types import Receive, Scope, Send
 
 from domain import errors
 from domain.findings import Finding
+from domain.shortage import shortage
 from entrypoints.agent import Agent
 
 _OWN = "urn:container-host-agent:"
@@ -40,6 +41,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.RetryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CapacityExceeded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NetworkPoolExhausted: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.HostExhausted: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EngineUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotAccepting: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -120,7 +122,13 @@ def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Respo
 
 
 def unexpected_problem(request: Request[Any, Any, Any], fault: Exception) -> Response[Problem]:
-    """A fault of the agent itself as a response that gives nothing of it away."""
+    """A fault of the agent itself as a response that gives nothing of it away.
+
+    What the host had to refuse is none of its own.
+    """
+    refusal = shortage(fault)
+    if refusal is not None:
+        return agent_problem(request, refusal)
     agent: Agent = request.app.state.agent
     agent.log.error(
         "request broke", method=request.method, path=request.url.path, reason=repr(fault)
