@@ -19,6 +19,7 @@ from domain.resources import (
     MemoryUsage,
     NetworkCounters,
 )
+from domain.shortage import shortages_told
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class PsutilMetrics:
     Args:
         clock: time, for samples and for how long a look takes.
         call_seconds: limit of one look at a file system.
-        disk_usage: asks the system about a path.
+        statvfs: asks the system about the file system of a path.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class PsutilMetrics:
         clock: Clock,
         *,
         call_seconds: float = CALL_SECONDS,
-        disk_usage: Callable[[str], Any] = psutil.disk_usage,
+        statvfs: Callable[[str], os.statvfs_result] = os.statvfs,
     ) -> None:
         self._clock = clock
         self._call_seconds = call_seconds
-        self._disk_usage = disk_usage
+        self._statvfs = statvfs
         self._limiter = anyio.CapacityLimiter(_THREADS)
         self._looking_since: dict[str, float] = {}
 
@@ -83,14 +84,15 @@ class PsutilMetrics:
     def _look(self, role: str, path: str) -> FileSystem:
         self._looking_since[path] = self._clock.monotonic()
         try:
-            return _file_system(role, path, self._disk_usage(path))
+            return _file_system(role, path, self._statvfs(path))
         finally:
             self._looking_since.pop(path, None)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(
-            function, abandon_on_cancel=True, limiter=self._limiter
-        )
+        with shortages_told():
+            return await anyio.to_thread.run_sync(
+                function, abandon_on_cancel=True, limiter=self._limiter
+            )
 
 
 def _identity() -> HostIdentity:
@@ -160,12 +162,16 @@ def _network(interfaces: Mapping[str, Any]) -> NetworkCounters:
     )
 
 
-def _file_system(role: str, path: str, usage: Any) -> FileSystem:
+def _file_system(role: str, path: str, found: os.statvfs_result) -> FileSystem:
+    used, free = found.f_blocks - found.f_bfree, found.f_bavail
     return FileSystem(
         role=role,
         path=path,
-        total_bytes=usage.total,
-        used_bytes=usage.used,
-        free_bytes=usage.free,
-        percent=usage.percent,
+        total_bytes=found.f_blocks * found.f_frsize,
+        used_bytes=used * found.f_frsize,
+        free_bytes=free * found.f_frsize,
+        # Of what an ordinary user may have, as df tells it.
+        percent=round(100 * used / (used + free), 1) if used + free else 0.0,
+        total_inodes=found.f_files,
+        free_inodes=found.f_favail,
     )

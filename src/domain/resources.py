@@ -58,6 +58,20 @@ class FileSystem(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes: int
     """What an ordinary user may still write."""
     percent: float
+    total_inodes: int = 0
+    """How many files and folders it can hold; 0 where it sets no number."""
+    free_inodes: int = 0
+    """How many more an ordinary user may make."""
+
+    @property
+    def free_bytes_percent(self) -> float:
+        """The share of bytes that is free."""
+        return 100.0 * self.free_bytes / self.total_bytes if self.total_bytes else 100.0
+
+    @property
+    def free_inodes_percent(self) -> float:
+        """The share of inodes that is free; all where there is no number of them."""
+        return 100.0 * self.free_inodes / self.total_inodes if self.total_inodes else 100.0
 
 
 class HostIdentity(msgspec.Struct, frozen=True, kw_only=True):

@@ -469,7 +469,8 @@ SETTINGS: tuple[Setting, ...] = (
         "MIN_FREE_PERCENT",
         "5",
         _number(0, 90),
-        "Free space on each disk below which unused images go and launches are refused.",
+        "Free space, in bytes and in inodes, on each disk below which unused images go and "
+        "launches are refused.",
     ),
     Setting(
         "DEFAULT_TTL",

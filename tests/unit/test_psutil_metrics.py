@@ -1,11 +1,10 @@
 """The machine's own counters: what the kernel counts twice, and file systems that hang."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
 from adapters import psutil_metrics
@@ -52,11 +51,11 @@ class DeadServer:
         self.looks = 0
         self.back = threading.Event()
 
-    def __call__(self, path: str) -> Any:
+    def __call__(self, path: str) -> os.statvfs_result:
         self.looks += 1
         if path == "/dead":
             self.back.wait(30)
-        return psutil.disk_usage("/")
+        return os.statvfs("/")
 
 
 @pytest.fixture
@@ -70,13 +69,13 @@ class TestFileSystems:
     """Looks at file systems end, whatever these do."""
 
     async def test_one_that_hangs_is_not_seen(self, dead: DeadServer) -> None:
-        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.3, disk_usage=dead)
+        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.3, statvfs=dead)
 
         assert await metrics.file_system("docker", "/dead") is None
 
     async def test_one_that_hangs_costs_one_thread_and_no_more(self, dead: DeadServer) -> None:
         clock = MemoryClock()
-        metrics = PsutilMetrics(clock, call_seconds=0.3, disk_usage=dead)
+        metrics = PsutilMetrics(clock, call_seconds=0.3, statvfs=dead)
         for _ in range(5):
             assert await metrics.file_system("docker", "/dead") is None
             await clock.advance(15)
@@ -84,14 +83,14 @@ class TestFileSystems:
         assert dead.looks == 1
 
     async def test_others_are_seen_all_the_while(self, dead: DeadServer) -> None:
-        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.5, disk_usage=dead)
+        metrics = PsutilMetrics(MemoryClock(), call_seconds=0.5, statvfs=dead)
         await metrics.file_system("docker", "/dead")
 
         assert await metrics.file_system("root", "/") is not None
 
     async def test_one_that_comes_back_is_seen_again(self, dead: DeadServer) -> None:
         clock = MemoryClock()
-        metrics = PsutilMetrics(clock, call_seconds=0.5, disk_usage=dead)
+        metrics = PsutilMetrics(clock, call_seconds=0.5, statvfs=dead)
         assert await metrics.file_system("docker", "/dead") is None
         dead.back.set()
         while metrics._looking_since:

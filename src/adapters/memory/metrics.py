@@ -11,6 +11,7 @@ from domain.resources import (
 )
 
 _GIB = 1024**3
+_INODES = 1_000_000
 
 
 class MemoryMetrics:
@@ -29,8 +30,9 @@ class MemoryMetrics:
         self.cpu_percent = 10.0
         self.memory_percent = 20.0
         self.visible = True
-        self.free_percent = 50.0
         """Whether file systems can be seen."""
+        self.free_percent = 50.0
+        self.free_inodes_percent = 50.0
 
     async def identity(self) -> HostIdentity:
         """What does not change while the host is up."""
@@ -64,7 +66,7 @@ class MemoryMetrics:
         )
 
     async def file_system(self, role: str, path: str) -> FileSystem | None:
-        """A file system as full as ``free_percent`` says, for any absolute path."""
+        """A file system as full as ``free_…percent`` says, for any absolute path."""
         if not self.visible or not path.startswith("/") or "not-there" in path:
             return None
         return FileSystem(
@@ -74,6 +76,8 @@ class MemoryMetrics:
             used_bytes=int((100 - self.free_percent) * _GIB),
             free_bytes=int(self.free_percent * _GIB),
             percent=100.0 - self.free_percent,
+            total_inodes=_INODES,
+            free_inodes=int(_INODES * self.free_inodes_percent / 100),
         )
 
 

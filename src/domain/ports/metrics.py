@@ -6,7 +6,10 @@ from domain.resources import FileSystem, HostIdentity, HostSample
 
 
 class HostMetrics(Protocol):
-    """Reads the host's counters."""
+    """Reads the host's counters.
+
+    All may raise ``HostExhausted`` where the host is too short of something to tell.
+    """
 
     async def identity(self) -> HostIdentity:
         """What does not change while the host is up."""

@@ -36,9 +36,9 @@ class Space:
         self._reclaiming = anyio.Lock()
 
     async def short(self) -> FileSystem | None:
-        """A disk with too little room; None where all have enough."""
+        """A disk with too little room, in bytes or inodes; None where all have enough."""
         for disk in await self._host.file_systems():
-            if disk.role in WATCHED_ROLES and _free_percent(disk) < self._min_free_percent:
+            if disk.role in WATCHED_ROLES and _least_free(disk)[0] < self._min_free_percent:
                 return disk
         return None
 
@@ -52,8 +52,9 @@ class Space:
         if disk is not None:
             disk = await self.make_room()
         if disk is not None:
+            percent, what = _least_free(disk)
             raise StorageFull(
-                f"Only {_free_percent(disk):.1f} % of the disk at {disk.path} is free, and "
+                f"Only {percent:.1f} % of the {what} of the disk at {disk.path} are free, and "
                 f"{self._min_free_percent:g} % must stay so (MIN_FREE_PERCENT).",
                 hint="Remove environments or bundles, or deploy on another host.",
             )
@@ -71,5 +72,6 @@ class Space:
         return None
 
 
-def _free_percent(disk: FileSystem) -> float:
-    return 100.0 * disk.free_bytes / disk.total_bytes if disk.total_bytes else 100.0
+def _least_free(disk: FileSystem) -> tuple[float, str]:
+    """What a disk is shortest of: how much of it is free, in percent, and its name."""
+    return min((disk.free_bytes_percent, "bytes"), (disk.free_inodes_percent, "inodes"))
