@@ -270,14 +270,19 @@ class Builds:
         """Keeps others from building the same; always in the same order, so that nobody sticks."""
         async with AsyncExitStack() as stack:
             for tag in tags:
-                lock = self._locks.setdefault(tag, anyio.Lock())
-                await stack.enter_async_context(lock)
-            try:
+                await stack.enter_async_context(self._alone_with(tag))
+            yield
+
+    @asynccontextmanager
+    async def _alone_with(self, tag: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(tag, anyio.Lock())
+        try:
+            async with lock:
                 yield
-            finally:
-                for tag in tags:
-                    if not self._locks[tag].statistics().tasks_waiting:
-                        self._locks.pop(tag, None)
+        finally:
+            # Whoever waits for it, or holds it, takes it away later.
+            if not lock.statistics().locked and not lock.statistics().tasks_waiting:
+                self._locks.pop(tag, None)
 
     def need(self, operation: OperationId, tags: Collection[str]) -> None:
         """Keeps images for an operation under way."""

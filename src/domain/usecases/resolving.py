@@ -4,9 +4,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import anyio
+import msgspec
 
 from domain.arrangement import relocated
-from domain.compose_model import ComposeModel, Document, compose_model
+from domain.compose_model import ComposeModel, compose_model
 from domain.names import BundleDigest, OperationId
 from domain.ports.compose import Project
 from domain.ports.workspaces import Workspaces
@@ -16,6 +17,9 @@ AT_ONCE = 2
 """How many projects are resolved at once: so the first of many start while others wait."""
 
 MOST_REMEMBERED = 64
+
+MOST_REMEMBERED_BYTES = 16 * 1024 * 1024
+"""How much all that is remembered may take up."""
 
 # Stands for the folder of the project in what is remembered.
 _ANYWHERE = "/bundle"
@@ -30,7 +34,8 @@ class Resolving:
         self._gate = gate
         self._workspaces = workspaces
         self._slots = anyio.Semaphore(AT_ONCE)
-        self._remembered: OrderedDict[_Key, Document] = OrderedDict()
+        self._remembered: OrderedDict[_Key, bytes] = OrderedDict()
+        self._remembered_bytes = 0
 
     async def model(
         self,
@@ -66,9 +71,17 @@ class Resolving:
         if document is None:
             return None
         self._remembered.move_to_end(key)
-        return compose_model(relocated(document, _ANYWHERE, project.directory))
+        return compose_model(relocated(msgspec.json.decode(document), _ANYWHERE, project.directory))
 
     def _remember(self, key: _Key, project: Project, model: ComposeModel) -> None:
-        self._remembered[key] = relocated(model.document, project.directory, _ANYWHERE)
-        while len(self._remembered) > MOST_REMEMBERED:
-            self._remembered.popitem(last=False)
+        # As text, which takes a tenth of the memory of what it stands for.
+        document = msgspec.json.encode(relocated(model.document, project.directory, _ANYWHERE))
+        # Somebody may have resolved the same at the same time.
+        self._remembered_bytes += len(document) - len(self._remembered.pop(key, b""))
+        self._remembered[key] = document
+        while (
+            len(self._remembered) > MOST_REMEMBERED
+            or self._remembered_bytes > MOST_REMEMBERED_BYTES
+        ):
+            _, forgotten = self._remembered.popitem(last=False)
+            self._remembered_bytes -= len(forgotten)
