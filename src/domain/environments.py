@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
 
 from domain.containers import Container
 from domain.limits import ContainerLimits, HeldLimits
+from domain.moments import moved
 from domain.names import BundleDigest, EnvironmentName, OperationId
 
 
@@ -144,6 +145,19 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         """Services that have fewer containers than they were deployed with."""
         found = Counter(container.service for container in containers)
         return tuple(s.name for s in self.services if found[s.name] < s.replicas)
+
+    def moved(self, by: timedelta) -> "Environment":
+        """The same environment with its moments so much later: its end, its hold's, its age."""
+        hold = self.hold
+        if hold is not None and hold.until is not None:
+            hold = msgspec.structs.replace(hold, until=moved(hold.until, by))
+        return msgspec.structs.replace(
+            self,
+            created_at=moved(self.created_at, by),
+            updated_at=moved(self.updated_at, by),
+            expires_at=moved(self.expires_at, by) if self.expires_at is not None else None,
+            hold=hold,
+        )
 
     def held(self, now: datetime) -> bool:
         """Whether somebody holds it."""

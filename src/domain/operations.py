@@ -8,6 +8,7 @@ import msgspec
 
 from domain.environments import Environment
 from domain.findings import Finding
+from domain.moments import microseconds
 from domain.names import BundleDigest, EnvironmentName, OperationId
 
 OUTPUT_TAIL_LINES = 40
@@ -95,6 +96,8 @@ class OperationEvent(msgspec.Struct, frozen=True, kw_only=True):
     kind: EventKind
     text: str
     """The state, the step, or one line of output."""
+    number: int = 0
+    """Its place among all that happened on this host."""
 
 
 class Replacement(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +120,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Whom it changes; None for what is done to a bundle."""
     bundle: BundleDigest | None = None
     state: OperationState
+    number: int = 0
+    """Counts up in the order of requests, however the clock was set between them."""
     requested_at: datetime
     asked: Asked = BY_MANAGER
     started_at: datetime | None = None
@@ -141,6 +146,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     def subject(self) -> str:
         """What it changes; operations of one subject run one after another."""
         return self.environment or f"bundle {self.bundle}"
+
+    @property
+    def place(self) -> int:
+        """Its number; of one that an earlier agent wrote down, what comes next to it."""
+        return self.number or microseconds(self.requested_at)
+
+    @property
+    def ages_from(self) -> datetime:
+        """The moment from which its record grows old."""
+        return self.ended_at or self.requested_at
 
     @property
     def target(self) -> EnvironmentName:

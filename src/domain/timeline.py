@@ -33,3 +33,5 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Who asked for it, or whom it came from."""
     container: str = ""
     exit_code: int | None = None
+    number: int = 0
+    """Its place among all that happened on this host, however the clock was set meanwhile."""

@@ -40,6 +40,7 @@ from adapters.memory.runtime import (
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
+from adapters.sqlite.reserve import Reserve
 from adapters.sqlite.store import SqliteStore
 from adapters.stdlib_log import StdlibLog, configure_logging
 from adapters.system_clock import SystemClock
@@ -97,6 +98,7 @@ from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
 from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
+from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
 from entrypoints.agent import Agent
 from entrypoints.settings import Settings
@@ -158,7 +160,9 @@ async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
 async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     state = Path(settings.state_dir)
     clock, log = SystemClock(), StdlibLog()
-    store = await stack.enter_async_context(SqliteStore.open(state / "agent.db", log=log))
+    store = await stack.enter_async_context(
+        SqliteStore.open(state / "agent.db", log=log, reserve=Reserve(state / "reserve"))
+    )
     workspaces = DiskWorkspaces(Path(settings.workspace_dir), bundle_limits(settings))
     await workspaces.prepare()
     return Adapters(
@@ -293,6 +297,7 @@ class _Changes:
     policy: PolicyRules
     audit: AuditTrail
     operations: Operations
+    timekeeping: Timekeeping
     builds: Builds
     space: Space
     protection: Protection
@@ -316,6 +321,7 @@ def _changes(
 ) -> _Changes:
     runtime, clock, log, store = adapters.runtime, adapters.clock, adapters.log, adapters.store
     operations = Operations(store.operations, clock, log, news)
+    timekeeping = Timekeeping(store=store, operations=operations, clock=clock, log=log)
     clearing = Clearing(runtime.resources)
     addresses = Addresses(
         store.environments, runtime.networks, adapters.host_network, settings.network_pool
@@ -338,6 +344,7 @@ def _changes(
         engine=runtime.engine,
         audit=audit,
         builds=builds,
+        timekeeping=timekeeping,
         clock=clock,
         log=log,
         rules=HousekeepingRules(
@@ -409,6 +416,7 @@ def _changes(
         stopping=stopping,
         undo=undo,
         clearing=clearing,
+        timekeeping=timekeeping,
         clock=clock,
         log=log,
         change_seconds=settings.deploy_timeout,
@@ -500,6 +508,7 @@ def _changes(
         policy=gate.rules,
         audit=audit,
         operations=operations,
+        timekeeping=timekeeping,
         builds=builds,
         space=space,
         protection=protection,
@@ -580,6 +589,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         operations=changes.operations,
         chronicle=chronicle,
         memos=changes.memos,
+        timekeeping=changes.timekeeping,
         clock=clock,
         log=log,
         rules=LifetimeRules(

@@ -244,7 +244,7 @@ class TestRecords:
 
     async def test_a_deploy_that_failed_is_forgotten_with_its_operation(self, world: World) -> None:
         await deploy(world, "one", BROKEN)
-        world.clock.jump_wall_clock(30 * 86_400)
+        await world.clock.advance(30 * DAY)
 
         await world.agent.housekeeping.tick(world.agent.library, world.agent.space)
 

@@ -1,5 +1,6 @@
 """Records that are gone with the agent."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -10,8 +11,9 @@ import msgspec
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.environments import Environment
-from domain.errors import StoreUnavailable
+from domain.errors import AgentError
 from domain.images import ImageRecord
+from domain.moments import Shift, moved
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
 from domain.timeline import TimelineEntry
@@ -24,7 +26,9 @@ class MemoryStore:
     """Twin of ``SqliteStore``; while ``fault`` is set, every call fails with it."""
 
     def __init__(self) -> None:
-        self.fault: StoreUnavailable | None = None
+        self.fault: AgentError | None = None
+        self.short_of_room = ""
+        """Why only removals should be asked for; as it is set."""
         self._environments = MemoryEnvironments(self, lambda record: record.name)
         self._bundles = MemoryBundleRecords(self, lambda record: record.digest)
         self._images = MemoryImages(self, lambda record: record.tag)
@@ -68,6 +72,27 @@ class MemoryStore:
         if self.fault is not None:
             raise self.fault
 
+    async def move(self, shift: Shift) -> None:
+        """Moves what records age by, and when environments expire."""
+        await self.check()
+        self._environments.change(lambda record: record.moved(shift(record.created_at)))
+        self._bundles.change(lambda record: _used(record, shift))
+        self._images.change(lambda record: _used(record, shift))
+        for aged in (self._operations, self._timeline, self._audit):
+            aged.move(shift)
+
+    async def compact(self) -> None:
+        """Does nothing: what is removed takes no room."""
+        await self.check()
+
+
+Used = TypeVar("Used", BundleRecord, ImageRecord)
+
+
+def _used(record: Used, shift: Shift) -> Used:
+    moment = record.used_at
+    return msgspec.structs.replace(record, used_at=moved(moment, shift(moment)))
+
 
 class _Documents(Generic[K, T]):
     """Records, each under a key of its own."""
@@ -96,6 +121,10 @@ class _Documents(Generic[K, T]):
         """Takes a record away."""
         await self._store.check()
         self._records.pop(key, None)
+
+    def change(self, change: Callable[[T], T]) -> None:
+        """Changes every record."""
+        self._records = {key: change(record) for key, record in self._records.items()}
 
 
 class MemoryEnvironments(_Documents[EnvironmentName, Environment]):
@@ -126,6 +155,8 @@ class MemoryOperations:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._records: dict[OperationId, Operation] = {}
+        self._numbers: dict[OperationId, int] = {}
+        self._ages_from: dict[OperationId, datetime] = {}
         self._events: dict[OperationId, tuple[OperationEvent, ...]] = {}
 
     async def get(self, operation: OperationId) -> Operation | None:
@@ -137,9 +168,11 @@ class MemoryOperations:
         """Writes a record."""
         await self._store.check()
         self._records[operation.id] = operation
+        self._numbers.setdefault(operation.id, operation.place)
+        self._ages_from[operation.id] = operation.ages_from
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, oldest request first."""
+        """Operations that have not ended, in the order of their numbers."""
         await self._store.check()
         return [o for o in self._sorted() if not o.state.ended]
 
@@ -165,54 +198,84 @@ class MemoryOperations:
         await self._store.check()
         return list(self._events.get(operation, ()))
 
-    async def prune(self, keep: int, *, before: datetime | None = None) -> None:
+    async def prune(
+        self, keep: int, *, before: datetime | None = None, event_bytes: int | None = None
+    ) -> None:
         """Takes away records of operations that have ended."""
         await self._store.check()
         ended = [o for o in self._sorted() if o.state.ended]
         surplus = ended[: max(0, len(ended) - keep)]
-        old = [o for o in ended if before is not None and o.requested_at < before]
+        old = [o for o in ended if before is not None and self._ages_from[o.id] < before]
         for operation in {o.id for o in (*surplus, *old)}:
-            del self._records[operation]
+            for records in (self._records, self._numbers, self._ages_from):
+                del records[operation]
             self._events.pop(operation, None)
+        if event_bytes is not None:
+            self._prune_events(event_bytes)
+
+    def _prune_events(self, most: int) -> None:
+        together = 0
+        for operation in reversed(self._sorted()):
+            if operation.id in self._events:
+                together += len(msgspec.json.encode(self._events[operation.id]))
+                if together > most:
+                    del self._events[operation.id]
+
+    def move(self, shift: Shift) -> None:
+        """Moves what they age by."""
+        for operation, moment in self._ages_from.items():
+            self._ages_from[operation] = moved(moment, shift(moment))
 
     def _sorted(self) -> list[Operation]:
-        return sorted(self._records.values(), key=lambda o: (o.requested_at, o.id))
+        return sorted(self._records.values(), key=lambda o: (self._numbers[o.id], o.id))
 
 
-class MemoryTimeline:
-    """What happened to environments."""
+class _Aging(Generic[T]):
+    """Entries in the order in which they came, each with the moment by which it ages."""
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._entries: list[TimelineEntry] = []
+        self._entries: list[tuple[datetime, T]] = []
+
+    def move(self, shift: Shift) -> None:
+        """Moves what they age by."""
+        self._entries = [(moved(at, shift(at)), entry) for at, entry in self._entries]
+
+    def _younger(self, before: datetime) -> list[tuple[datetime, T]]:
+        return [(at, entry) for at, entry in self._entries if at >= before]
+
+
+class MemoryTimeline(_Aging[TimelineEntry]):
+    """What happened to environments."""
 
     async def append(self, entry: TimelineEntry) -> None:
         """Adds an entry."""
         await self._store.check()
-        self._entries.append(entry)
+        self._entries.append((entry.at, entry))
 
     async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
         """The newest entries of one environment, oldest first."""
         await self._store.check()
-        found = [entry for entry in self._entries if entry.environment == name]
+        found = [entry for _, entry in self._entries if entry.environment == name]
         return found[max(0, len(found) - limit) :]
 
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest of each name."""
         await self._store.check()
-        self._entries = [entry for entry in self._entries if entry.at >= before]
-        for name in {entry.environment for entry in self._entries}:
-            own = [e for e in self._entries if e.environment == name]
-            kept = {id(e) for e in own[max(0, len(own) - keep) :]}
-            self._entries = [e for e in self._entries if e.environment != name or id(e) in kept]
+        count: Counter[str] = Counter()
+        kept = []
+        for at, entry in reversed(self._younger(before)):
+            count[entry.environment] += 1
+            if count[entry.environment] <= keep:
+                kept.append((at, entry))
+        self._entries = kept[::-1]
 
 
-class MemoryAudit:
+class MemoryAudit(_Aging[AuditEntry]):
     """Who asked for what."""
 
     def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self._entries: list[AuditEntry] = []
+        super().__init__(store)
         self._number = 0
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
@@ -220,7 +283,8 @@ class MemoryAudit:
         await self._store.check()
         for entry in entries:
             self._number += 1
-            self._entries.append(msgspec.structs.replace(entry, number=self._number))
+            numbered = msgspec.structs.replace(entry, number=self._number)
+            self._entries.append((entry.at, numbered))
 
     async def latest(
         self,
@@ -235,7 +299,7 @@ class MemoryAudit:
         await self._store.check()
         found = [
             entry
-            for entry in reversed(self._entries)
+            for _, entry in reversed(self._entries)
             if (before is None or entry.number < before)
             and subject in {None, entry.subject}
             and target in {None, entry.target}
@@ -246,5 +310,5 @@ class MemoryAudit:
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest."""
         await self._store.check()
-        fresh = [entry for entry in self._entries if entry.at >= before]
+        fresh = self._younger(before)
         self._entries = fresh[max(0, len(fresh) - keep) :]

@@ -100,23 +100,29 @@ class SqliteImages(_Documents[str, ImageRecord]):
 
 
 _PUT_OPERATION = (
-    "INSERT OR REPLACE INTO operations (id, ended, requested_at, document, subject, "
-    "idempotency_key) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO operations (id, ended, ages_from, document, subject, idempotency_key, number) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, "
+    "ages_from = excluded.ages_from, document = excluded.document"
 )
-_UNENDED = "SELECT document FROM operations WHERE ended = 0 ORDER BY requested_at, id"
-_LATEST = "SELECT document FROM operations ORDER BY requested_at DESC, id DESC LIMIT ?"
+_UNENDED = "SELECT document FROM operations WHERE ended = 0 ORDER BY number, id"
+_LATEST = "SELECT document FROM operations ORDER BY number DESC, id DESC LIMIT ?"
 _LATEST_OF = (
-    "SELECT document FROM operations WHERE subject = ? ORDER BY requested_at DESC, id DESC LIMIT ?"
+    "SELECT document FROM operations WHERE subject = ? ORDER BY number DESC, id DESC LIMIT ?"
 )
 _BY_KEY = (
     "SELECT document FROM operations WHERE idempotency_key = ? "
-    "ORDER BY requested_at DESC, id DESC LIMIT 1"
+    "ORDER BY number DESC, id DESC LIMIT 1"
 )
 _PRUNE = (
-    "DELETE FROM operations WHERE ended = 1 AND (requested_at < ? OR id NOT IN (SELECT id FROM "
-    "operations WHERE ended = 1 ORDER BY requested_at DESC, id DESC LIMIT ?))"
+    "DELETE FROM operations WHERE ended = 1 AND (ages_from < ? OR id NOT IN (SELECT id FROM "
+    "operations WHERE ended = 1 ORDER BY number DESC, id DESC LIMIT ?))"
 )
 _PRUNE_EVENTS = "DELETE FROM operation_events WHERE operation NOT IN (SELECT id FROM operations)"
+_TOO_MUCH = (
+    "DELETE FROM operation_events WHERE operation IN (SELECT operation FROM (SELECT e.operation, "
+    "sum(length(e.document)) OVER (ORDER BY o.number DESC, o.id DESC) AS together "
+    "FROM operation_events AS e JOIN operations AS o ON o.id = e.operation) WHERE together > ?)"
+)
 
 
 class SqliteOperations:
@@ -135,15 +141,16 @@ class SqliteOperations:
         row = (
             operation.id,
             operation.state.ended,
-            sortable(operation.requested_at),
+            sortable(operation.ages_from),
             msgspec.json.encode(operation),
             operation.subject,
             operation.asked.idempotency_key,
+            operation.place,
         )
         await self._store.run(lambda c: c.execute(_PUT_OPERATION, row))
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, oldest request first."""
+        """Operations that have not ended, in the order of their numbers."""
         return await self._select(_UNENDED)
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
@@ -170,13 +177,17 @@ class SqliteOperations:
         found = await self._store.run(lambda c: list(c.execute(query, (operation,))))
         return msgspec.json.decode(found[0][0], type=list[OperationEvent]) if found else []
 
-    async def prune(self, keep: int, *, before: datetime | None = None) -> None:
+    async def prune(
+        self, keep: int, *, before: datetime | None = None, event_bytes: int | None = None
+    ) -> None:
         """Takes away records of operations that have ended."""
         row = (sortable(before) if before is not None else "", keep)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute(_PRUNE, row).rowcount:
                 connection.execute(_PRUNE_EVENTS)
+            if event_bytes is not None:
+                connection.execute(_TOO_MUCH, (event_bytes,))
 
         await self._store.run(work)
 

@@ -14,6 +14,7 @@ import anyio.to_thread
 import msgspec
 
 from adapters.sqlite.audit import SqliteAudit
+from adapters.sqlite.moments import move_all
 from adapters.sqlite.records import (
     DOCUMENTS,
     SqliteBundles,
@@ -22,8 +23,12 @@ from adapters.sqlite.records import (
     SqliteOperations,
     SqliteTimeline,
 )
+from adapters.sqlite.reserve import Reserve
+from adapters.sqlite.room import checkpoint, convert, give_back, is_full, let_shrink
 from domain.errors import StoreUnavailable
+from domain.moments import Shift
 from domain.ports.log import Log
+from domain.shortage import shortages_told
 
 T = TypeVar("T")
 
@@ -39,14 +44,26 @@ class _Damaged(Exception):
 
 
 class SqliteStore:
-    """Records in one file, written by one connection in one thread at a time."""
+    """Records in one file, written by one connection in one thread at a time.
+
+    What cannot be written since the disk is full is written all the same, as long as ``reserve``
+    gives the room for it.
+    """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, *, check_seconds: float = CHECK_SECONDS
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        *,
+        check_seconds: float = CHECK_SECONDS,
+        reserve: Reserve | None = None,
+        short: bool = False,
     ) -> None:
         self._path = path
         self._connection = connection
         self._check_seconds = check_seconds
+        self._reserve = reserve
+        self._short = short
         self._limiter = anyio.CapacityLimiter(1)
         self._one_at_a_time = threading.Lock()
         self._environments = SqliteEnvironments(self)
@@ -86,10 +103,22 @@ class SqliteStore:
         """Records of operations."""
         return self._operations
 
+    @property
+    def short_of_room(self) -> str:
+        """Why nothing should be asked for but what makes room; empty while there is enough."""
+        if not self._short:
+            return ""
+        return f"The disk at {self._path.parent} is full; what is left of it is held for removals."
+
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, path: Path, *, log: Log, check_seconds: float = CHECK_SECONDS
+        cls,
+        path: Path,
+        *,
+        log: Log,
+        check_seconds: float = CHECK_SECONDS,
+        reserve: Reserve | None = None,
     ) -> AsyncIterator["SqliteStore"]:
         """The store in the file at ``path``, made where there is none.
 
@@ -97,9 +126,11 @@ class SqliteStore:
 
         Raises:
             StoreUnavailable: it cannot be opened or made, or is of a newer agent.
+            HostExhausted: the host has no memory or thread to spare for it.
         """
-        connection = await anyio.to_thread.run_sync(_open_or_begin_anew, path, log)
-        store = cls(path, connection, check_seconds=check_seconds)
+        with shortages_told():
+            connection, short = await anyio.to_thread.run_sync(_open_with_room, path, log, reserve)
+        store = cls(path, connection, check_seconds=check_seconds, reserve=reserve, short=short)
         try:
             yield store
         finally:
@@ -113,34 +144,73 @@ class SqliteStore:
             connection.execute("INSERT INTO environments VALUES ('?', x'')")
             connection.execute("DELETE FROM environments WHERE name = '?'")
 
-        with anyio.move_on_after(self._check_seconds):
+        def work() -> None:
+            self._transaction(write)
+            if self._reserve is not None:
+                self._short = not self._reserve.restore()
+
+        with anyio.move_on_after(self._check_seconds), shortages_told():
             return await anyio.to_thread.run_sync(
-                self._transaction, write, limiter=self._limiter, abandon_on_cancel=True
+                work, limiter=self._limiter, abandon_on_cancel=True
             )
         raise StoreUnavailable(
             f"The agent's records in {self._path} do not answer within {self._check_seconds:g} s.",
             hint="Is the disk that holds STATE_DIR well?",
         )
 
+    async def move(self, shift: Shift) -> None:
+        """Moves what records age by, and when environments expire."""
+        await self.run(lambda connection: move_all(connection, shift))
+
+    async def compact(self) -> None:
+        """Gives room back to the disk that records no longer take."""
+        if await self.run(give_back):
+            with shortages_told():
+                await anyio.to_thread.run_sync(self._checkpoint, limiter=self._limiter)
+
+    def _checkpoint(self) -> None:
+        with _translated(self._path), self._alone():
+            checkpoint(self._connection)
+
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What ``work`` gives, done in one transaction that is on disk when this returns.
 
+        Where the disk is full it is called again, once there is room.
+
         Raises:
             StoreUnavailable: it could not be done, and nothing of it was.
+            HostExhausted: the same, for want of memory or a thread.
         """
-        return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._limiter)
+        with shortages_told():
+            return await anyio.to_thread.run_sync(self._transaction, work, limiter=self._limiter)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with _translated(self._path), self._alone():
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(self._connection)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-            return result
+                return self._attempt(work)
+            except sqlite3.Error as fault:
+                if not is_full(fault) or not self._release():
+                    raise
+            return self._attempt(work)
+
+    def _release(self) -> bool:
+        """Gives up the room that was held; whether there was any."""
+        self._short = self._reserve is not None
+        return self._reserve is not None and self._reserve.release()
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection.in_transaction:
+            # Left by one that could not even be taken back, for want of memory.
+            self._connection.execute("ROLLBACK")
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(self._connection)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        return result
 
     def _close(self) -> None:
         # Closed under somebody's hands, the library would crash. On a disk that hangs the end of
@@ -163,12 +233,30 @@ class SqliteStore:
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
     try:
-        yield
+        with shortages_told():
+            yield
     except (sqlite3.Error, msgspec.MsgspecError, OSError) as fault:
+        full = is_full(fault)
         raise StoreUnavailable(
             f"The agent's records in {path} cannot be read or written: {fault}.",
-            hint="Is the disk full, or STATE_DIR not the agent's own?",
+            hint="Make room on the disk that holds STATE_DIR."
+            if full
+            else "Is the disk full, or STATE_DIR not the agent's own?",
         ) from fault
+
+
+def _open_with_room(
+    path: Path, log: Log, reserve: Reserve | None
+) -> tuple[sqlite3.Connection, bool]:
+    """The open file, and whether there is no room to hold any of it."""
+    try:
+        connection = _open_or_begin_anew(path, log)
+    except StoreUnavailable as fault:
+        full = is_full(fault.__cause__, opening=True)
+        if reserve is None or not full or not reserve.release():
+            raise
+        connection = _open_or_begin_anew(path, log)
+    return connection, reserve is not None and not reserve.restore()
 
 
 def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
@@ -212,6 +300,7 @@ def _tells_of_content(fault: BaseException) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    let_shrink(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     # Records must outlive a power cut, not only the agent.
     connection.execute("PRAGMA synchronous = FULL")
@@ -219,6 +308,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
     _migrate(connection, path)
+    convert(connection)
     for table, kind in DOCUMENTS:
         # Names of tables cannot be parameters; these are our own.
         for (document,) in connection.execute(f"SELECT document FROM {table}"):  # noqa: S608

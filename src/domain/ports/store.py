@@ -1,6 +1,7 @@
 """The agent's records, which outlive it.
 
-Each call is one transaction, on disk when it returns. All may raise ``StoreUnavailable``.
+Each call is one transaction, on disk when it returns. All may raise ``StoreUnavailable``, and
+``HostExhausted`` where the host has no memory or thread to spare.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.environments import Environment
 from domain.images import ImageRecord
+from domain.moments import Shift
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
 from domain.timeline import TimelineEntry
@@ -36,7 +38,8 @@ class Environments(Protocol):
     ) -> Environment | None:
         """Changes a record with nothing in between; None where there is none.
 
-        ``change`` may be called in a thread; what it raises leaves the record as it is.
+        ``change`` may be called in a thread, and again where the disk was full at first; what it
+        raises leaves the record as it is.
         """
         ...
 
@@ -93,15 +96,15 @@ class OperationRecords(Protocol):
         ...
 
     async def put(self, operation: Operation) -> None:
-        """Writes a record, in place of an earlier one of the identifier."""
+        """Writes a record, in place of an earlier one of the identifier, whose number stays."""
         ...
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, oldest request first."""
+        """Operations that have not ended, in the order of their numbers."""
         ...
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
-        """The ``limit`` newest operations, of one subject or of all, newest first."""
+        """The ``limit`` newest operations by their numbers, of one subject or of all."""
         ...
 
     async def by_key(self, idempotency_key: str) -> Operation | None:
@@ -119,12 +122,16 @@ class OperationRecords(Protocol):
         """What happened in an operation; empty where nothing was written."""
         ...
 
-    async def prune(self, keep: int, *, before: datetime | None = None) -> None:
+    async def prune(
+        self, keep: int, *, before: datetime | None = None, event_bytes: int | None = None
+    ) -> None:
         """Takes away records of operations that have ended.
 
         Args:
             keep: how many of the newest stay.
-            before: those that were asked for before this moment go all the same.
+            before: those that ended before this moment go all the same.
+            event_bytes: how much the events of all may take up; those of older operations go, while
+                their records stay.
         """
         ...
 
@@ -210,10 +217,33 @@ class Store(Protocol):
         """Who asked for what."""
         ...
 
+    @property
+    def short_of_room(self) -> str:
+        """Why nothing should be asked for but what makes room; empty while there is enough.
+
+        What is left then is held for removals, and for the ends of what is under way.
+        """
+        ...
+
     async def check(self) -> None:
         """Returns if records can be read and written.
 
         Raises:
             StoreUnavailable: they cannot.
         """
+        ...
+
+    async def move(self, shift: Shift) -> None:
+        """Moves what records age by: ends, uses, entries; and of environments when they expire.
+
+        What is history stays as it was told: when things were asked for, done and seen.
+
+        Args:
+            shift: by how much; given the moment at which the record was written, or the environment
+                made. May be called in a thread.
+        """
+        ...
+
+    async def compact(self) -> None:
+        """Gives room back to the disk that records no longer take; some of it at each call."""
         ...

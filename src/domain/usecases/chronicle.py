@@ -1,9 +1,11 @@
 """Answers why an environment is as it is: what was asked, what was done, what happened to it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from domain.containers import ContainerAction, ContainerEvent
-from domain.errors import EnvironmentNotFound, StoreUnavailable
+from domain.errors import AgentError, EnvironmentNotFound
+from domain.moments import microseconds
 from domain.names import EnvironmentName
 from domain.operations import EventKind, Operation
 from domain.ports.clock import Clock
@@ -39,13 +41,20 @@ class Chronicle:
     ) -> None:
         """Writes something down; where that fails, only the log tells of it."""
         await self._append(
-            TimelineEntry(at=self._clock.now(), environment=name, kind=kind, text=text, by=by)
+            TimelineEntry(
+                at=self._clock.now(),
+                environment=name,
+                kind=kind,
+                text=text,
+                by=by,
+                number=self._operations.numbers.next(),
+            )
         )
 
     async def _append(self, entry: TimelineEntry) -> None:
         try:
             await self._timeline.append(entry)
-        except StoreUnavailable as fault:
+        except AgentError as fault:
             self._log.warning("timeline not written", text=entry.text, reason=fault.detail)
 
     async def happened(self, event: ContainerEvent) -> None:
@@ -69,6 +78,7 @@ class Chronicle:
                 by="" if operation is not None else _culprit(event),
                 container=event.container,
                 exit_code=event.exit_code,
+                number=self._operations.numbers.of(event.at),
             )
         )
 
@@ -83,45 +93,45 @@ class Chronicle:
             entries += await self._of_operation(name, operation)
         if not entries and await self._environments.get(name) is None:
             raise EnvironmentNotFound(name)
-        return sorted(entries, key=lambda entry: entry.at)[-limit:]
+        return sorted(entries, key=_place)[-limit:]
 
     async def _of_operation(
         self, name: EnvironmentName, operation: Operation
     ) -> list[TimelineEntry]:
         operation = await self._operations.get(operation.id)
-        entries = [
-            TimelineEntry(
-                at=operation.requested_at,
+        events = await self._operations.events(operation.id)
+        what = operation.kind.value.capitalize()
+
+        def entry(at: datetime, number: int, kind: EntryKind, text: str) -> TimelineEntry:
+            return TimelineEntry(
+                at=at,
                 environment=name,
-                kind=EntryKind.REQUESTED,
-                text=f"{operation.kind.value.capitalize()} was asked for.",
+                kind=kind,
+                text=f"{what}{text}",
                 operation=operation.id,
-                by=operation.asked.by,
+                by=operation.asked.by if kind is EntryKind.REQUESTED else "",
+                number=number,
             )
-        ]
-        entries += [
-            TimelineEntry(
-                at=event.at,
-                environment=name,
-                kind=EntryKind.STEP,
-                text=f"{operation.kind.value.capitalize()}: {event.text}.",
-                operation=operation.id,
-            )
-            for event in await self._operations.events(operation.id)
+
+        requested = EntryKind.REQUESTED
+        told = [entry(operation.requested_at, operation.place, requested, " was asked for.")]
+        told += [
+            entry(event.at, event.number, EntryKind.STEP, f": {event.text}.")
+            for event in events
             if event.kind is EventKind.STEP
         ]
         if operation.ended_at is not None:
-            entries.append(
-                TimelineEntry(
-                    at=operation.ended_at,
-                    environment=name,
-                    kind=EntryKind.ENDED,
-                    text=f"{operation.kind.value.capitalize()} {operation.state}"
-                    + (f": {operation.reason}" if operation.reason else "."),
-                    operation=operation.id,
-                )
-            )
-        return entries
+            why = f": {operation.reason}" if operation.reason else "."
+            last = events[-1].number if events else microseconds(operation.ended_at)
+            last = max(operation.place, last)
+            text = f" {operation.state}{why}"
+            told.append(entry(operation.ended_at, last, EntryKind.ENDED, text))
+        return told
+
+
+def _place(entry: TimelineEntry) -> int:
+    """Where an entry stands among the others; an earlier agent gave no numbers."""
+    return entry.number or microseconds(entry.at)
 
 
 _PART_OF_CHANGES = {

@@ -151,8 +151,8 @@ class Deploy:
         async def work(run: Run) -> None:
             await self._deploy(run, request)
 
-        async def afterwards(operation: OperationId | None = None) -> None:
-            await self._afterwards(request, operation)
+        async def afterwards(run: Run | None) -> None:
+            await self._afterwards(request, run.id if run is not None else None)
 
         try:
             self._limits.check(request.limits)
@@ -171,7 +171,7 @@ class Deploy:
             )
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await afterwards()
+                await afterwards(None)
             raise
 
     async def _refuse_others(self, name: EnvironmentName, *, replace: bool) -> None:
@@ -198,7 +198,8 @@ class Deploy:
             self._log.warning(
                 "not tidied up after a deploy", environment=request.name, reason=fault.detail
             )
-        if not self._operations.others(request.name, OperationKind.DEPLOY, operation):
+        if not self._operations.others(OperationKind.DEPLOY, request.name, than=operation):
+            # No other deploy of the name needs the reservation.
             self._admission.release(request.name)
 
     async def _deploy(self, run: Run, request: DeployRequest) -> None:

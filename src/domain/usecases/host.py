@@ -31,6 +31,7 @@ class HostWatch:
         self.paths = paths
         self._samples: deque[HostSample] = deque()
         self._identity: HostIdentity | None = None
+        self._up_at_zero = 0.0
         self._looked_at_disks: float | None = None
         self.recent: HostUsage | None = None
         """The usage at the last observation."""
@@ -70,6 +71,9 @@ class HostWatch:
         """What does not change while the host is up."""
         if self._identity is None:
             self._identity = await self._metrics.identity()
+            # Looked at together, as the time of day may be set later.
+            up = self._clock.now().timestamp() - self._identity.boot_time_epoch_seconds
+            self._up_at_zero = up - self._clock.monotonic()
         return self._identity
 
     async def file_systems(self) -> tuple[FileSystem, ...]:
@@ -79,8 +83,8 @@ class HostWatch:
 
     async def uptime_seconds(self) -> float:
         """How long the host has been up."""
-        boot = (await self.identity()).boot_time_epoch_seconds
-        return max(0.0, self._clock.now().timestamp() - boot)
+        await self.identity()
+        return max(0.0, self._up_at_zero + self._clock.monotonic())
 
     async def _latest(self) -> HostSample:
         return self._samples[-1] if self._samples else await self._take_sample()

@@ -12,9 +12,13 @@ from domain.usecases.audit import AuditTrail
 from domain.usecases.builds import Builds
 from domain.usecases.library import Library
 from domain.usecases.space import Space
+from domain.usecases.timekeeping import Timekeeping
 
 KEEP_OPERATIONS = 10_000
 """How many ended operations are remembered at most."""
+
+KEEP_EVENT_BYTES = 64 * 1024 * 1024
+"""How much of what operations printed is remembered at most, the newest first."""
 
 KEEP_ENTRIES = 1_000
 """How many entries of one environment's timeline are remembered at most."""
@@ -38,6 +42,7 @@ class Housekeeping:
         engine: Engine,
         audit: AuditTrail,
         builds: Builds,
+        timekeeping: Timekeeping,
         clock: Clock,
         log: Log,
         rules: HousekeepingRules,
@@ -46,6 +51,7 @@ class Housekeeping:
         self._engine = engine
         self._audit = audit
         self._builds = builds
+        self._timekeeping = timekeeping
         self._clock = clock
         self._log = log
         self._rules = rules
@@ -53,8 +59,12 @@ class Housekeeping:
 
     async def tick(self, library: Library, space: Space) -> None:
         """Clears away what is old enough, and more while a disk is short."""
+        # Else a clock that was just set would make everything old at once.
+        await self._timekeeping.settle()
         old = self._clock.now() - timedelta(seconds=self._rules.operation_seconds)
-        await self._store.operations.prune(KEEP_OPERATIONS, before=old)
+        await self._store.operations.prune(
+            KEEP_OPERATIONS, before=old, event_bytes=KEEP_EVENT_BYTES
+        )
         await self._store.timeline.prune(before=old, keep=KEEP_ENTRIES)
         await self._audit.prune()
         for record in await self._store.environments.list():
@@ -62,6 +72,7 @@ class Housekeeping:
                 await self._store.environments.remove(record.name)
         await library.collect(unused_seconds=self._rules.bundle_seconds)
         await self._builds.collect(unused_seconds=self._rules.image_seconds)
+        await self._store.compact()
         if await space.make_room() is None:
             self._cache_cleared = False
 

@@ -65,6 +65,8 @@ class LeftoverChecks:
         await self._bundles(found)
 
     async def _operations_left_open(self, found: Findings) -> None:
+        # What has ended, and could not be written down then.
+        await self._operations.write_ends()
         for operation in await self._store.operations.unended():
             if self._operations.live(operation.id) is None:
                 await self._mending.close(operation, OperationState.INTERRUPTED)

@@ -34,6 +34,7 @@ from domain.usecases.operations import Operations, Run, Ticket
 from domain.usecases.protection import Protection
 from domain.usecases.standing import Standing
 from domain.usecases.stopping import Stopping
+from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
 
 DELETE_SECONDS = 600.0
@@ -64,6 +65,7 @@ class Lifecycle:
         stopping: Stopping,
         undo: Undo,
         clearing: Clearing,
+        timekeeping: Timekeeping,
         clock: Clock,
         log: Log,
         change_seconds: float,
@@ -81,6 +83,7 @@ class Lifecycle:
         self._stopping = stopping
         self._undo = undo
         self._clearing = clearing
+        self._timekeeping = timekeeping
         self._clock = clock
         self._log = log
         self._change_seconds = change_seconds
@@ -218,6 +221,7 @@ class Lifecycle:
         )
 
     async def _refuse_held(self, name: EnvironmentName) -> None:
+        await self._timekeeping.settle()
         record = await self._environments.get(name)
         if record is not None and record.hold is not None and record.held(self._clock.now()):
             raise EnvironmentHeld(name, record.hold.owner, record.hold.reason)

@@ -1,6 +1,6 @@
 """Ends environments when their time is over, and lets it be extended."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -17,9 +17,7 @@ from domain.usecases.chronicle import Chronicle
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.memos import Memos
 from domain.usecases.operations import Operations
-
-_JUMP_SECONDS = 5.0
-"""A difference between time of day and time passed that is taken for a clock set anew."""
+from domain.usecases.timekeeping import Timekeeping
 
 
 class LifetimeRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +54,7 @@ class Lifetimes:
         operations: Operations,
         chronicle: Chronicle,
         memos: Memos,
+        timekeeping: Timekeeping,
         clock: Clock,
         log: Log,
         rules: LifetimeRules,
@@ -65,19 +64,33 @@ class Lifetimes:
         self._operations = operations
         self._chronicle = chronicle
         self._memos = memos
+        self._timekeeping = timekeeping
         self._clock = clock
         self._log = log
         self.rules = rules
-        self._looked_at: tuple[datetime, float] | None = None
 
-    def end(
-        self, *, seconds: float | None, moment: datetime | None, created_at: datetime | None = None
+    async def end(
+        self, *, seconds: float | None, moment: datetime | None, earlier: EnvironmentName
     ) -> datetime | None:
         """When an environment expires that may live for ``seconds`` or until ``moment``.
+
+        Args:
+            seconds: how long, 0 for ever; None where nothing was said.
+            moment: until when; None where nothing was said.
+            earlier: the name that it bears, and perhaps one that it replaces.
 
         Raises:
             RequestUnreadable: that is in the past, or longer than environments may live.
         """
+        await self._timekeeping.settle()
+        record = await self._environments.get(earlier)
+        stands = record is not None and record.deployed
+        created_at = record.created_at if record is not None and stands else None
+        return self._end(seconds, moment, created_at)
+
+    def _end(
+        self, seconds: float | None, moment: datetime | None, created_at: datetime | None
+    ) -> datetime | None:
         now = self._clock.now()
         if moment is None:
             seconds = self.rules.default_seconds if seconds is None else seconds
@@ -99,8 +112,7 @@ class Lifetimes:
                 f"The environment would live longer than the {most:g} s that the host allows "
                 f"(MAX_TTL), which end at {latest.isoformat(timespec='seconds')}."
             )
-        # What the clock was set by is added when it is noticed.
-        return moment - timedelta(seconds=self._difference())
+        return moment
 
     def after(self, seconds: float) -> datetime | None:
         """The moment so many seconds from now; None for 0."""
@@ -113,6 +125,7 @@ class Lifetimes:
             EnvironmentNotFound: there is none.
             RequestUnreadable: the new end cannot be.
         """
+        await self._timekeeping.settle()
         before: list[Environment] = []
 
         def amended(record: Environment) -> Environment:
@@ -125,7 +138,9 @@ class Lifetimes:
         if changed is None:
             raise EnvironmentNotFound(name)
         await self._remember(changed)
-        await self._change_earlier(name, lambda earlier: self._amended(earlier, change))
+        await self._operations.change_replaced(
+            lambda earlier: self._amended(earlier, change), of=name
+        )
         for kind, text in _told(before[-1], changed):
             await self._chronicle.note(name, kind, text, by=by)
         return changed
@@ -139,7 +154,7 @@ class Lifetimes:
 
     def _amended(self, record: Environment, change: Amendment) -> Environment:
         if change.expires_at is not None or change.forever:
-            until = self.end(seconds=0.0, moment=change.expires_at, created_at=record.created_at)
+            until = self._end(0.0, change.expires_at, record.created_at)
             record = msgspec.structs.replace(record, expires_at=until, warned=False)
         if change.hold is not None or change.release:
             record = msgspec.structs.replace(record, hold=change.hold)
@@ -147,47 +162,14 @@ class Lifetimes:
             record = msgspec.structs.replace(record, labels=change.labels)
         return record
 
-    async def _change_earlier(
-        self, name: EnvironmentName, change: Callable[[Environment], Environment]
-    ) -> None:
-        """Changes what a replacement under way would bring back if it failed."""
-        ticket = self._operations.running(name)
-        replaces = ticket.operation.replaces if ticket is not None else None
-        if ticket is not None and replaces is not None and replaces.record is not None:
-            await ticket.run.replacing(
-                msgspec.structs.replace(replaces, record=change(replaces.record))
-            )
-
     async def tick(self) -> None:
         """Warns of ends that come, and removes what has expired."""
-        difference = self._difference()
-        self._looked_at = (self._clock.now(), self._clock.monotonic())
-        if difference:
-            self._log.warning("clock was set, lifetimes move with it", seconds=round(difference, 1))
+        await self._timekeeping.settle()
         for name in [record.name for record in await self._environments.list()]:
-            if difference:
-                await self._move(name, difference)
             # Anew for each, since others change them meanwhile.
             record = await self._environments.get(name)
             if record is not None and record.deployed:
                 await self._look_at(record)
-
-    async def _move(self, name: EnvironmentName, seconds: float) -> None:
-        await self._environments.update(name, lambda record: _moved(record, seconds))
-        await self._change_earlier(name, lambda earlier: _moved(earlier, seconds))
-
-    def _difference(self) -> float:
-        """By how many seconds the time of day was set since the last look; 0 if it was not.
-
-        What was promised is a stretch of time: a clock that is set must neither end it nor draw it
-        out.
-        """
-        if self._looked_at is None:
-            return 0.0
-        day, passed = self._looked_at
-        by_day = (self._clock.now() - day).total_seconds()
-        difference = by_day - (self._clock.monotonic() - passed)
-        return difference if abs(difference) >= _JUMP_SECONDS else 0.0
 
     async def _look_at(self, record: Environment) -> None:
         now = self._clock.now()
@@ -219,20 +201,6 @@ class Lifetimes:
             self._log.warning(
                 "expired environment not removed", environment=record.name, reason=fault.detail
             )
-
-
-def _moved(record: Environment, seconds: float) -> Environment:
-    """A record whose moments lie so much later."""
-    by = timedelta(seconds=seconds)
-    hold = record.hold
-    if hold is not None and hold.until is not None:
-        hold = msgspec.structs.replace(hold, until=hold.until + by)
-    return msgspec.structs.replace(
-        record,
-        created_at=record.created_at + by,
-        expires_at=record.expires_at + by if record.expires_at is not None else None,
-        hold=hold,
-    )
 
 
 def _told(before: Environment, after: Environment) -> list[tuple[EntryKind, str]]:

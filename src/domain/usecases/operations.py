@@ -20,6 +20,7 @@ from typing import Self
 import anyio
 import msgspec
 
+from domain.environments import Environment
 from domain.errors import (
     AgentError,
     KeyReused,
@@ -30,7 +31,6 @@ from domain.errors import (
     OperationNotFound,
     PolicyRefused,
     StepTimedOut,
-    StoreUnavailable,
 )
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import (
@@ -49,13 +49,16 @@ from domain.operations import (
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
+from domain.shortage import shortage
+from domain.usecases.ends import Ends
 from domain.usecases.news import News
+from domain.usecases.numbers import Numbers
 from domain.usecases.progress import Progress
 
 Work = Callable[["Run"], Awaitable[None]]
 """What an operation does; raises an ``AgentError`` where it fails."""
 
-Afterwards = Callable[[OperationId], Coroutine[object, object, None]]
+Afterwards = Callable[["Run"], Coroutine[object, object, None]]
 """Tidies up after an operation, which is not gone yet; never raises."""
 
 _FINISHED_ONCE_BEGUN = {OperationKind.DELETE, OperationKind.RESET}
@@ -66,10 +69,19 @@ class Run:
     """An operation at work: takes down its steps, its output and what it is about to replace."""
 
     def __init__(
-        self, operation: Operation, records: OperationRecords, clock: Clock, log: Log
+        self,
+        operation: Operation,
+        *,
+        records: OperationRecords,
+        ends: Ends,
+        numbers: Numbers,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self.operation = operation
         self._records = records
+        self._ends = ends
+        self._numbers = numbers
         self._clock = clock
         self._log = log
         self._output: deque[str] = deque(maxlen=OUTPUT_TAIL_LINES)
@@ -80,7 +92,7 @@ class Run:
         self._tell(EventKind.STATE, operation.state.value)
 
     def _tell(self, kind: EventKind, text: str) -> None:
-        self.progress.add(kind, text, self._clock.now())
+        self.progress.add(kind, text, self._clock.now(), self._numbers.next())
 
     @property
     def id(self) -> OperationId:
@@ -124,7 +136,7 @@ class Run:
         self._log.info("operation began", **self._fields())
 
     async def ended(self, state: OperationState, fault: AgentError | None) -> None:
-        """Notes, on disk, how it ended."""
+        """Notes, on disk as soon as can be, how it ended."""
         fields = self._fields()
         if fault is None:
             self._log.info("operation ended", **fields, state=state.value)
@@ -137,19 +149,16 @@ class Run:
                 reason=fault.detail,
             )
         self._tell(EventKind.STATE, state.value)
-        try:
-            await self._records.put_events(self.id, self.progress.events)
-            await self.write(
-                state=state,
-                ended_at=self._clock.now(),
-                error=fault.code if fault else "",
-                reason=fault.detail if fault else "",
-                findings=fault.findings if isinstance(fault, PolicyRefused) else (),
-                output=tuple(self._output),
-            )
-        except StoreUnavailable as refusal:
-            # The change itself is done; the next start finds the record open and looks again.
-            self._log.error("operation record not written", **fields, reason=refusal.detail)
+        self.operation = msgspec.structs.replace(
+            self.operation,
+            state=state,
+            ended_at=self._clock.now(),
+            error=fault.code if fault else "",
+            reason=fault.detail if fault else "",
+            findings=fault.findings if isinstance(fault, PolicyRefused) else (),
+            output=tuple(self._output),
+        )
+        await self._ends.write(self.operation, self.progress.events)
 
     async def write(self, **changes: object) -> None:
         """Writes the record with ``changes`` to disk."""
@@ -250,9 +259,13 @@ class Operations:
 
     def __init__(self, records: OperationRecords, clock: Clock, log: Log, news: News) -> None:
         self._records = records
+        self._ends = Ends(records, log)
         self._clock = clock
         self._log = log
         self._news = news
+        self.numbers = Numbers(clock)
+        """Numbers what happens in operations, and beside them."""
+        self._counts_on = False
         self._lines: dict[str, _Line] = {}
         self._keys: dict[str, anyio.Lock] = {}
         self.ended: Counter[tuple[OperationKind, OperationState]] = Counter()
@@ -325,12 +338,12 @@ class Operations:
         return line.tickets[-1] if line is not None and line.tickets else None
 
     def others(
-        self, name: EnvironmentName, kind: OperationKind, operation: OperationId | None
+        self, kind: OperationKind, name: EnvironmentName, *, than: OperationId | None
     ) -> bool:
-        """Whether the environment has operations of a kind, beside one, that have not ended."""
+        """Whether the environment has operations of a kind that have not ended, but for one."""
         line = self._lines.get(name)
-        found = [t.operation for t in line.tickets] if line is not None else []
-        return any(other.kind is kind and other.id != operation for other in found)
+        found = [ticket.operation for ticket in line.tickets] if line is not None else []
+        return any(o.kind is kind and o.id != than for o in found)
 
     def live(self, operation: OperationId) -> Ticket | None:
         """The ticket of an operation that has not ended."""
@@ -355,21 +368,25 @@ class Operations:
             OperationNotFound: there is none, or its record has gone.
         """
         ticket = self.live(operation)
-        found = ticket.operation if ticket else await self._records.get(operation)
+        if ticket is not None:
+            return ticket.operation
+        found = self._ends.operation(operation) or await self._records.get(operation)
         if found is None:
             raise OperationNotFound(operation)
         return found
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
         """The newest operations, of one subject or of all, newest first."""
-        return await self._records.latest(subject, limit)
+        found = await self._records.latest(subject, limit)
+        return [self._ends.operation(operation.id) or operation for operation in found]
 
     async def events(self, operation: OperationId) -> Sequence[OperationEvent]:
         """What has happened in an operation so far."""
         ticket = self.live(operation)
         if ticket is not None:
             return ticket.run.progress.events
-        return await self._records.events(operation)
+        waiting = self._ends.events(operation)
+        return waiting if waiting is not None else await self._records.events(operation)
 
     async def follow(
         self, operation: OperationId, after: int
@@ -383,7 +400,7 @@ class Operations:
             async for event in ticket.run.progress.follow(after):
                 yield event
             return
-        for event in await self._records.events(operation):
+        for event in await self.events(operation):
             if event.id > after:
                 yield event
 
@@ -492,6 +509,36 @@ class Operations:
         own = self._resuming and asked is BY_AGENT
         if self.refusal and not own:
             raise NotAccepting(self.refusal, hint="Try again shortly.", retry_after=2)
+        ticket = self._ticket(kind, name, asked, bundle)
+        line = self._lines.setdefault(ticket.operation.subject, _Line())
+        # In line before the record is written, so that the order is that of the requests.
+        line.tickets.append(ticket)
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._write_intent(ticket.run)
+                self._group.start_soon(self._run, line, _Job(ticket, work, seconds, afterwards))
+            except BaseException as fault:
+                self._leave(line, ticket)
+                ticket.end(fault if isinstance(fault, AgentError) else None)
+                raise
+        return ticket
+
+    async def _write_intent(self, run: Run) -> None:
+        if not self._counts_on:
+            # Beyond those of the agent before, whatever the clock was set to.
+            newest = await self._records.latest(None, 1)
+            self.numbers.after(newest[0].place if newest else 0)
+            self._counts_on = True
+        await self._ends.write_waiting()
+        await run.write(number=self.numbers.next())
+
+    def _ticket(
+        self,
+        kind: OperationKind,
+        name: EnvironmentName | None,
+        asked: Asked,
+        bundle: BundleDigest | None,
+    ) -> Ticket:
         operation = Operation(
             id=OperationId(self._clock.new_id()),
             kind=kind,
@@ -501,19 +548,43 @@ class Operations:
             requested_at=self._clock.now(),
             asked=asked,
         )
-        ticket = Ticket(Run(operation, self._records, self._clock, self._log))
-        line = self._lines.setdefault(operation.subject, _Line())
-        # In line before the record is written, so that the order is that of the requests.
-        line.tickets.append(ticket)
-        with anyio.CancelScope(shield=True):
-            try:
-                await self._records.put(operation)
-            except BaseException as fault:
-                self._leave(line, ticket)
-                ticket.end(fault if isinstance(fault, AgentError) else None)
-                raise
-        self._group.start_soon(self._run, line, _Job(ticket, work, seconds, afterwards))
-        return ticket
+        run = Run(
+            operation,
+            records=self._records,
+            ends=self._ends,
+            numbers=self.numbers,
+            clock=self._clock,
+            log=self._log,
+        )
+        return Ticket(run)
+
+    async def change_replaced(
+        self,
+        change: Callable[[Environment], Environment],
+        *,
+        of: EnvironmentName | None = None,
+    ) -> None:
+        """Changes what deploys that run would bring back if they failed, of one name or of all."""
+        for ticket in self._tickets():
+            operation = ticket.operation
+            running = operation.state is OperationState.RUNNING
+            replaces = operation.replaces
+            if (
+                running
+                and of in {None, operation.environment}
+                and replaces is not None
+                and replaces.record is not None
+            ):
+                record = change(replaces.record)
+                await ticket.run.replacing(msgspec.structs.replace(replaces, record=record))
+
+    async def write_ends(self) -> None:
+        """Writes down ends of operations that could not be written when they came.
+
+        Raises:
+            StoreUnavailable: they cannot be yet.
+        """
+        await self._ends.write_waiting()
 
     async def _run(self, line: _Line, job: _Job) -> None:
         ticket = job.ticket
@@ -530,19 +601,32 @@ class Operations:
         except AgentError as trouble:
             fault = trouble
         except Exception as trouble:  # noqa: BLE001 - a fault of ours must not end the agent
-            fault = AgentError(f"The agent failed: {trouble!r}", hint="This is a fault of its own.")
-            self._log.error("operation broke", operation=ticket.run.id, reason=repr(trouble))
+            fault = shortage(trouble) or self._broken(ticket, trouble)
         finally:
             if fault is not None:
                 state = _end_state(ticket, fault)
             with anyio.CancelScope(shield=True):
                 async with anyio.create_task_group() as group:
                     if job.afterwards is not None:
-                        group.start_soon(job.afterwards, ticket.operation.id)
+                        group.start_soon(self._tidy_up, ticket, job.afterwards)
                     group.start_soon(ticket.run.ended, state, fault)
             self.ended[ticket.operation.kind, state] += 1
             self._leave(line, ticket)
             ticket.end(fault)
+
+    def _broken(self, ticket: Ticket, trouble: Exception) -> AgentError:
+        self._log.error("operation broke", operation=ticket.run.id, reason=repr(trouble))
+        return AgentError(f"The agent failed: {trouble!r}", hint="This is a fault of its own.")
+
+    async def _tidy_up(self, ticket: Ticket, afterwards: Afterwards) -> None:
+        """Runs what never raises; but a host that is short of something may cut anything off."""
+        try:
+            await afterwards(ticket.run)
+        except Exception as trouble:
+            refusal = shortage(trouble)
+            if refusal is None:
+                raise
+            self._log.warning("not tidied up", operation=ticket.run.id, reason=refusal.detail)
 
     def _leave(self, line: _Line, ticket: Ticket) -> None:
         line.tickets.remove(ticket)

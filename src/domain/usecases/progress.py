@@ -29,10 +29,12 @@ class Progress:
         """What is kept, oldest first."""
         return tuple(self._events)
 
-    def add(self, kind: EventKind, text: str, at: datetime) -> None:
-        """Takes one event."""
+    def add(self, kind: EventKind, text: str, at: datetime, number: int) -> None:
+        """Takes one event; ``number`` is its place among all that happens."""
         self._last += 1
-        self._events.append(OperationEvent(id=self._last, at=at, kind=kind, text=text))
+        self._events.append(
+            OperationEvent(id=self._last, at=at, kind=kind, text=text, number=number)
+        )
         self._wake()
 
     def end(self) -> None:

@@ -126,9 +126,7 @@ async def _request(
         raise RequestUnreadable("The name in the request is not the one in the path.")
     name = name or _named(agent, wanted.name)
     ttl, until = wanted.end()
-    earlier = await agent.environments.get(name)
-    created_at = earlier.created_at if earlier is not None and earlier.deployed else None
-    expires_at = agent.lifetimes.end(seconds=ttl, moment=until, created_at=created_at)
+    expires_at = await agent.lifetimes.end(seconds=ttl, moment=until, earlier=name)
     return DeployRequest(
         name=name,
         bundle=await agent.library.archive(digest),
