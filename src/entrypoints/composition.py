@@ -353,7 +353,9 @@ def _changes(
             image_seconds=settings.image_ttl,
         ),
     )
-    space = Space(host, housekeeping.reclaim, log, min_free_percent=settings.min_free_percent)
+    space = Space(
+        host, store, housekeeping.reclaim, log, min_free_percent=settings.min_free_percent
+    )
     protection = Protection(runtime.firewall, str(settings.network_pool), log)
     gate = Gate(
         compose=runtime.compose,

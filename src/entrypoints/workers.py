@@ -7,6 +7,7 @@ from functools import partial
 import anyio
 
 from domain.errors import AgentError, StoreUnavailable
+from domain.shortage import shortage
 from domain.usecases.heartbeat import SAMPLES_SECONDS
 from entrypoints.agent import Agent
 
@@ -33,6 +34,8 @@ _LONGEST_EVENTS_PAUSE_SECONDS = 15.0
 
 _FIRST_RETRY_SECONDS = 0.5
 
+_SHORTAGE_PAUSE_SECONDS = 1.0
+
 _A_MOMENT = timedelta(microseconds=1)
 """So that an event that was seen does not come again."""
 
@@ -40,32 +43,55 @@ _FIRST_SAMPLES_SECONDS = SAMPLES_SECONDS / 2
 
 
 async def run_workers(agent: Agent) -> None:
-    """Runs all workers until cancelled; a fault in one ends them all, and with them the agent."""
-    await agent.host.observe()
+    """Runs all workers until cancelled; a fault in one ends them all, and with them the agent.
+
+    What the host is too short of for a moment is no such fault.
+    """
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch_host, agent)
-        group.start_soon(_watch_engine, agent)
-        group.start_soon(_every, agent, STORE_SECONDS, agent.health.observe_store)
-        group.start_soon(agent.recovery.run)
-        group.start_soon(agent.consistency.run)
-        group.start_soon(agent.heartbeat.run)
-        group.start_soon(_watch_containers, agent)
-        group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
-        group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
-        group.start_soon(_every, agent, AUDIT_SECONDS, agent.audit.flush)
-        group.start_soon(agent.protection.run)
+        for worker in (
+            partial(_watch_host, agent),
+            partial(_watch_engine, agent),
+            partial(_every, agent, STORE_SECONDS, agent.health.observe_store),
+            agent.recovery.run,
+            agent.consistency.run,
+            agent.heartbeat.run,
+            partial(_watch_containers, agent),
+            partial(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes)),
+            partial(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean)),
+            partial(_every, agent, AUDIT_SECONDS, agent.audit.flush),
+            agent.protection.run,
+        ):
+            group.start_soon(_through_shortages, agent, worker)
+
+
+async def _through_shortages(agent: Agent, worker: Callable[[], Awaitable[None]]) -> None:
+    """Runs a worker, and begins it anew where the host was short of something for a moment."""
+    while True:
+        try:
+            return await worker()
+        except Exception as fault:
+            refusal = shortage(fault)
+            if refusal is None:
+                raise
+            agent.log.warning("worker begins anew", reason=refusal.detail)
+        await agent.clock.sleep(_SHORTAGE_PAUSE_SECONDS)
 
 
 async def _watch_host(agent: Agent) -> None:
+    await _observe_host(agent)
     # A first rate soon, so that the first heartbeat has something to tell.
     await agent.clock.sleep(_FIRST_SAMPLES_SECONDS)
     while True:
-        try:
-            await agent.host.observe()
-        except OSError as fault:
-            # No file could be opened for a moment, say; what was seen before still tells enough.
-            agent.log.warning("the host's counters cannot be read", reason=str(fault))
+        await _observe_host(agent)
         await agent.clock.sleep(SAMPLE_SECONDS)
+
+
+async def _observe_host(agent: Agent) -> None:
+    try:
+        await agent.host.observe()
+    except (AgentError, OSError) as fault:
+        # No file could be opened for a moment, say; what was seen before still tells enough.
+        agent.log.warning("the host's counters cannot be read", reason=str(fault))
 
 
 async def _watch_engine(agent: Agent) -> None:
@@ -139,6 +165,8 @@ async def _watch_containers(agent: Agent) -> None:
             pause = _FIRST_EVENTS_PAUSE_SECONDS
         await agent.clock.sleep(pause * (0.5 + 0.5 * agent.clock.chance()))
         pause = min(pause * 2, _LONGEST_EVENTS_PAUSE_SECONDS)
+        # A clock that was ahead for a while must not keep what happens since from being seen.
+        since = min(since, agent.clock.now())
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -1,13 +1,7 @@
 """The agent as a process, on a real Engine, as the deployed manager uses it."""
 
-import base64
-import os
-import secrets
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,11 +12,11 @@ import pytest
 
 from entrypoints.cli.demo.processes import free_port
 from tests.support import engine
+from tests.support.agent_process import KEY, Process, agent_process
 from tests.support.bundles import zip_bundle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(180)]
 
-KEY = "key-of-a-test-agent"
 LAB_FILES = {
     "docker-compose.yml": (
         "services:\n"
@@ -52,102 +46,6 @@ def lab(port: int, *, version: str = "1", **files: str) -> bytes:
     """A lab like those in use today."""
     filled = {name: text.format(port=port, version=version) for name, text in LAB_FILES.items()}
     return zip_bundle({**filled, **files})
-
-
-class Process:
-    """One agent, running."""
-
-    def __init__(self, process: anyio.abc.Process, http: httpx.AsyncClient, root: Path) -> None:
-        self.process = process
-        self.http = http
-        self.root = root
-
-    async def launch(self, name: str, archive: bytes, vpn: bytes = b"client\n") -> httpx.Response:
-        """Asks for a launch."""
-        body = {
-            "name": name,
-            "docker_zip_base64": base64.b64encode(archive).decode(),
-            "vpn_conf_base64": base64.b64encode(vpn).decode(),
-        }
-        return await self.http.post("/agent/containers", json=body)
-
-    async def restart(self, name: str) -> httpx.Response:
-        """Asks for a restart."""
-        return await self.http.post(f"/agent/containers/{name}/restart")
-
-    async def remove(self, name: str) -> httpx.Response:
-        """Asks for a removal."""
-        return await self.http.delete(f"/agent/containers/{name}")
-
-    async def ready(self) -> None:
-        """Returns when the agent is able to work."""
-        with anyio.fail_after(30):
-            while True:
-                try:
-                    if (await self.http.get("/ready")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
-                await anyio.sleep(0.05)
-
-    def workspace(self) -> list[str]:
-        """What lies in the workspace, the agent's own folders apart if they are empty."""
-        found = [str(p.relative_to(self.root / "ws")) for p in (self.root / "ws").rglob("*")]
-        folders = ("apart", "bundles", "library", "models", "operations", "removed")
-        own = {".agent", *(f".agent/{folder}" for folder in folders)}
-        return sorted(set(found) - own)
-
-
-@asynccontextmanager
-async def agent_process(
-    root: Path, *, program: Sequence[str] = ("entrypoints.cli.main", "serve"), **variables: str
-) -> AsyncIterator[Process]:
-    """An agent of its own process, killed at the end if it still runs.
-
-    Args:
-        root: takes its folders and its log.
-        program: the module that runs, and its arguments.
-        variables: settings beside the usual ones.
-    """
-    port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "API_HOST": "127.0.0.1",
-        "API_PORT": str(port),
-        "SERVER_KEY": KEY,
-        "JWT_SECRET": "the-platforms-secret-of-forty-characters",
-        "WORKSPACE_DIR": str(root / "ws"),
-        "STATE_DIR": str(root / "state"),
-        "MAX_CONTAINERS": "1000",
-        "MAX_CPU_PERCENT": "100",
-        "STOP_GRACE": "0",
-        # Several agents share the Engine here, and each must think that it has it for itself.
-        "NETWORK_POOL": f"10.{secrets.randbelow(20) + 220}.{secrets.randbelow(256)}.0/24",
-        "FIREWALL": "off",
-        **variables,
-    }
-    log = (root / "agent.log").open("ab")
-    process = await anyio.open_process(
-        [sys.executable, "-m", *program],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-    )
-    try:
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"X-Server-Key": KEY}, timeout=120
-        ) as http:
-            agent = Process(process, http, root)
-            await agent.ready()
-            yield agent
-    finally:
-        log.close()
-        with anyio.CancelScope(shield=True):
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            await process.aclose()
 
 
 @pytest.fixture

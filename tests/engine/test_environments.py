@@ -11,8 +11,8 @@ import anyio
 import httpx
 import pytest
 
-from tests.engine.test_agent import Process, agent_process
 from tests.support import engine
+from tests.support.agent_process import Process, agent_process
 from tests.support.bundles import zip_bundle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(180)]

@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.engine.test_agent import KEY, Process, agent_process
+from tests.support.agent_process import KEY, Process, starting_agent
 from tests.support.agents import HOST_ID
 from tests.support.api import BUNDLES, ENVIRONMENTS, OPERATIONS, PLAIN, WEB
 from tests.support.manager_server import ManagerServer, hang, manager_server
@@ -42,7 +42,8 @@ async def slow_agent(
         "RUNTIME": "memory",
     }
     program = ("tests.support.slow_agent", str(builds_take))
-    async with agent_process(root, program=program, **settings, **variables) as agent:
+    async with starting_agent(root, {**settings, **variables}, program=program) as agent:
+        await agent.ready()
         with anyio.fail_after(10):
             while not manager.requests:
                 await anyio.sleep(0.02)

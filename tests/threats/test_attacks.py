@@ -8,8 +8,8 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from tests.engine.test_agent import KEY, Process, agent_process
 from tests.support import engine
+from tests.support.agent_process import KEY, Process, agent_process
 from tests.support.bundles import zip_bundle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(180)]

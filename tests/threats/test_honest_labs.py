@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from entrypoints.cli.demo.processes import free_port
-from tests.engine.test_agent import Process, agent_process
 from tests.support import engine
+from tests.support.agent_process import Process, agent_process
 from tests.support.bundles import zip_bundle
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(180)]

@@ -4,11 +4,15 @@ They lie in ``<environment>.<operation>`` and stay there: the model that names t
 they are needed.
 """
 
+import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from adapters.workspaces.removal import remove_tree
+
+_NUMBER = re.compile(r"\[Errno (\d+)\]")
 
 
 def copy_apart(staged: Path, target: Path, paths: Mapping[str, str]) -> None:
@@ -28,9 +32,21 @@ def copy_apart(staged: Path, target: Path, paths: Mapping[str, str]) -> None:
         if source.is_file():
             shutil.copy2(source, target / name)
         elif source.is_dir():
-            shutil.copytree(source, target / name)
+            _copy_folder(source, target / name)
         else:
             (target / name).mkdir()
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target)
+    except shutil.Error as faults:
+        # Of what it went on after, the library tells in words only.
+        number = _NUMBER.search(str(faults))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(target)) from faults
 
 
 def drop_unused(apart: Path, models: Path, operations: Path) -> None:

@@ -32,7 +32,7 @@ from adapters.workspaces.contents import read_contents
 from adapters.workspaces.removal import remove_tree
 from adapters.workspaces.snapshot import copy_parts
 from adapters.workspaces.sources import read_documents
-from adapters.workspaces.storage import Storage
+from adapters.workspaces.storage import Storage, is_full
 from adapters.workspaces.writer import Checkpoint
 from domain.bundles import (
     ALL_COMPOSE_FILE_NAMES,
@@ -79,8 +79,13 @@ class DiskWorkspaces:
             for folder in (*folders, self._models, self._apart):
                 folder.mkdir(mode=0o700, exist_ok=True)
             probe = self._removed / secrets.token_hex(8)
-            probe.touch()
-            probe.unlink()
+            try:
+                probe.touch()
+                probe.unlink()
+            except OSError as fault:
+                # An agent on a full disk has to start: through it environments are removed.
+                if not is_full(fault):
+                    raise
 
         await self._storage.run(f"making the agent's folders in {self._root}", work)
 
@@ -438,8 +443,14 @@ def _moved_in(folder: Path) -> bool:
 def _write_secret(path: Path, content: bytes) -> None:
     """Writes a file that was not there, for nobody else to read."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(content)
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    except BaseException:
+        # Half of it would be taken for the whole.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _compose_files(folder: Path) -> tuple[str, ...]:

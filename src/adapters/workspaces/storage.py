@@ -85,8 +85,13 @@ class Storage:
             raise
 
 
+def is_full(fault: OSError) -> bool:
+    """Whether the disk has no room, in bytes or in inodes."""
+    return fault.errno in _FULL
+
+
 def _translated(what: str, fault: OSError) -> StorageFull | StorageFailed:
-    if fault.errno in _FULL:
+    if is_full(fault):
         return StorageFull(
             f"The disk is full: {what} failed ({fault.strerror}).",
             hint="Remove environments or images, then try again.",

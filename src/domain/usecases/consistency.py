@@ -82,14 +82,23 @@ class Consistency:
         return PAUSE_SECONDS
 
     async def _pause(self, seconds: float) -> None:
-        """Returns after a while, or as soon as the Engine is back after it was away."""
+        """Returns after a while, and sooner where there is a reason to look.
+
+        At once when the Engine is back after it was away, soon when a deploy could not be undone.
+        """
 
         async def wait() -> None:
             await self._clock.sleep(seconds)
             group.cancel_scope.cancel()
 
+        async def wait_for_reason() -> None:
+            await self._operations.left_over.wait()
+            await self._clock.sleep(AGAIN_SECONDS)
+            group.cancel_scope.cancel()
+
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
+            group.start_soon(wait_for_reason)
             await self._inventory.returned.wait()
             group.cancel_scope.cancel()
 

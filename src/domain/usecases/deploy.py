@@ -49,7 +49,7 @@ from domain.usecases.stopping import Stopping
 from domain.usecases.undo import Undo
 
 UNDO_SECONDS = 120.0
-"""How long undoing may take; what it leaves, recovery takes up at the next start."""
+"""How long undoing may take; what it leaves, a look at consistency takes up."""
 
 
 class DeployRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,8 +286,9 @@ class Deploy:
         try:
             await self._undo.deploy(run.operation, reason, run.line)
         except AgentError as obstacle:
+            self._operations.tell_left_over()
             self._log.error(
-                "deploy not undone, will be at the next start",
+                "deploy not undone, will be later",
                 operation=run.id,
                 environment=run.operation.target,
                 reason=obstacle.detail,

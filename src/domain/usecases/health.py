@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from domain.containers import Inventory
-from domain.errors import StoreUnavailable
+from domain.errors import AgentError
 from domain.heartbeat import HeartbeatResult, HeartbeatStatus
 from domain.ports.clock import Clock
 from domain.ports.log import Log
@@ -22,6 +22,8 @@ _DIFFERENCES = (
     "Records, Engine and disk differ in {} things that the agent cannot bring in order by itself: "
     "GET /api/v1/system/consistency lists them."
 )
+
+_MAKE_ROOM = "Remove environments, or make room on it; until then nothing is deployed."
 
 
 class HealthState(StrEnum):
@@ -90,10 +92,11 @@ class Health:
         self._store_fault_since: datetime | None = None
 
     async def observe_store(self) -> None:
-        """Looks whether records can be written."""
+        """Looks whether records can be written, and writes what waits for that."""
         try:
             await self._store.check()
-        except StoreUnavailable as fault:
+            await self._operations.write_ends()
+        except AgentError as fault:
             if self._store_fault_since is None:
                 self._store_fault_since = self._clock.now()
                 self._log.error("store does not answer", reason=fault.detail)
@@ -112,6 +115,8 @@ class Health:
         reasons = tuple(part.reason for part in parts if part.reason and part.state != "off")
         if (idle := self._idle_because()) and engine.state == "up":
             reasons = (*reasons, idle)
+        if self._store.short_of_room:
+            reasons = (*reasons, f"{self._store.short_of_room} {_MAKE_ROOM}")
         if count := len(self._consistency.report.differences):
             reasons = (*reasons, _DIFFERENCES.format(count))
         return HealthReport(

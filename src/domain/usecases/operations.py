@@ -270,6 +270,8 @@ class Operations:
         self._keys: dict[str, anyio.Lock] = {}
         self.ended: Counter[tuple[OperationKind, OperationState]] = Counter()
         """How many have ended, and how."""
+        self.left_over = anyio.Event()
+        """Set, and then replaced, when an operation could not undo what it did."""
         self._group = anyio.create_task_group()
         self._stack = AsyncExitStack()
         self.refusal = "The agent is starting and puts its environments in order."
@@ -577,6 +579,11 @@ class Operations:
             ):
                 record = change(replaces.record)
                 await ticket.run.replacing(msgspec.structs.replace(replaces, record=record))
+
+    def tell_left_over(self) -> None:
+        """Tells those who look after things that an operation could not undo what it did."""
+        self.left_over.set()
+        self.left_over = anyio.Event()
 
     async def write_ends(self) -> None:
         """Writes down ends of operations that could not be written when they came.

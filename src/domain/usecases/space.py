@@ -6,6 +6,7 @@ import anyio
 
 from domain.errors import AgentError, StorageFull
 from domain.ports.log import Log
+from domain.ports.store import Store
 from domain.resources import FileSystem
 from domain.usecases.host import HostWatch
 
@@ -17,19 +18,24 @@ class Space:
     """Refuses deploys before a disk is full, once nothing more can be cleared away.
 
     Args:
+        host: sees the disks.
+        store: the records, which hold some room for removals.
         reclaim: makes room, and says whether it found anything to remove.
+        log: told where no room could be made.
         min_free_percent: what must stay free on each disk.
     """
 
     def __init__(
         self,
         host: HostWatch,
+        store: Store,
         reclaim: Callable[[], Awaitable[bool]],
         log: Log,
         *,
         min_free_percent: float,
     ) -> None:
         self._host = host
+        self._store = store
         self._reclaim = reclaim
         self._log = log
         self._min_free_percent = min_free_percent
@@ -47,7 +53,9 @@ class Space:
 
         Raises:
             StorageFull: there is not.
+            StoreUnavailable: there is so little that not even records can be written.
         """
+        await self._require_of_records()
         disk = await self.short()
         if disk is not None:
             disk = await self.make_room()
@@ -58,6 +66,13 @@ class Space:
                 f"{self._min_free_percent:g} % must stay so (MIN_FREE_PERCENT).",
                 hint="Remove environments or bundles, or deploy on another host.",
             )
+
+    async def _require_of_records(self) -> None:
+        if self._store.short_of_room:
+            # There may be room again by now.
+            await self._store.check()
+        if reason := self._store.short_of_room:
+            raise StorageFull(reason, hint="Remove environments, or make room on it.")
 
     async def make_room(self) -> FileSystem | None:
         """Clears away what nobody needs while a disk is short; the disk that still is."""
