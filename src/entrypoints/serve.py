@@ -62,7 +62,7 @@ async def serve(settings: Settings) -> None:
                 await server.serve(sockets=[listener])
                 await _cut_off(server)
                 group.cancel_scope.cancel()
-            await _flush_audit(agent)
+            await _write_rest(agent)
             agent.log.info("agent ends")
 
 
@@ -73,12 +73,13 @@ async def _cut_off(server: uvicorn.Server) -> None:
             await anyio.sleep(0.02)
 
 
-async def _flush_audit(agent: Agent) -> None:
+async def _write_rest(agent: Agent) -> None:
     try:
         with anyio.move_on_after(_LAST_ANSWERS_SECONDS):
+            await agent.operations.write_ends()
             await agent.audit.flush()
     except AgentError as fault:
-        agent.log.warning("last audit entries are in the log only", reason=fault.detail)
+        agent.log.warning("last records are in the log only", reason=fault.detail)
 
 
 def _listen(host: str, port: int) -> socket.socket:

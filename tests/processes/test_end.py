@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.support.agent_process import KEY, Process, starting_agent
+from tests.support.agent_process import KEY, Process, agent_process, starting_agent
 from tests.support.agents import HOST_ID
 from tests.support.api import BUNDLES, ENVIRONMENTS, OPERATIONS, PLAIN, WEB
 from tests.support.manager_server import ManagerServer, hang, manager_server

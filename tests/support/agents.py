@@ -1,8 +1,8 @@
 """A whole agent on twins, and a client that speaks to its HTTP face."""
 
 import base64
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,16 +84,26 @@ def launch_body(name: str, archive: bytes, vpn: bytes = b"client\n") -> dict[str
 _spare_applications: list[Any] = []
 
 
-def _application(agent: Agent) -> Any:
-    """The agent's HTTP face; one that an earlier test has done with, as making one takes long."""
+@contextmanager
+def application(agent: Agent) -> Iterator[tuple[Any, PrometheusExposition]]:
+    """The agent's HTTP face, and its metrics.
+
+    One that an earlier test has done with, where there is one, as making one takes long.
+    """
     exposition = PrometheusExposition(agent)
+    app = _spare_application(agent, exposition) or create_app(agent, exposition)
+    yield app, exposition
+    _spare_applications.append(app)
+
+
+def _spare_application(agent: Agent, exposition: PrometheusExposition) -> Any:
     for app in _spare_applications:
         if app._app.request_max_body_size == agent.settings.max_body_bytes:
             _spare_applications.remove(app)
             app._agent, app._exposition = agent, exposition
             app._app.state.agent, app._app.state.exposition = agent, exposition
             return app
-    return create_app(agent, exposition)
+    return None
 
 
 @asynccontextmanager
@@ -141,12 +151,12 @@ async def agent_on_twins(
             log=log,
         ),
     )
-    app = _application(agent)
-    transport = httpx.ASGITransport(app=app)
-    async with (
-        agent.operations,
-        httpx.AsyncClient(transport=transport, base_url="http://agent") as http,
-    ):
+    async with AsyncExitStack() as stack:
+        app, _ = stack.enter_context(application(agent))
+        await stack.enter_async_context(agent.operations)
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://agent")
+        )
         await agent.host.observe()
         if ready:
             await agent.recovery.run()
@@ -165,4 +175,3 @@ async def agent_on_twins(
             events=events,
         )
         await agent.operations.close(0)
-    _spare_applications.append(app)

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -189,14 +189,18 @@ class SqliteStore:
             try:
                 return self._attempt(work)
             except sqlite3.Error as fault:
-                if not is_full(fault) or not self._release():
+                if not is_full(fault):
                     raise
+                self._make_room()
             return self._attempt(work)
 
-    def _release(self) -> bool:
-        """Gives up the room that was held; whether there was any."""
-        self._short = self._reserve is not None
-        return self._reserve is not None and self._reserve.release()
+    def _make_room(self) -> None:
+        """Gives up the room that was held, and what was written last and stands twice."""
+        if self._reserve is not None:
+            self._short = True
+            self._reserve.release()
+        with suppress(sqlite3.Error):
+            checkpoint(self._connection)
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection.in_transaction:

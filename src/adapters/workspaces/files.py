@@ -10,7 +10,8 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 - ``operations/<id>/staged``: a project being prepared, and ``model.json`` beside it
 - ``operations/<id>/previous``: what it replaced, and ``previous.json``, its model
 - ``operations/<id>/build.json``: what is being built
-- ``operations/<id>/installed``: a mark, made before anything of ``install`` is done
+- ``operations/<id>/waiting``: a mark, renamed ``installed`` before anything of ``install`` is done,
+  so that a project that was staged takes its place on the fullest disk
 - ``removed/<id>``: what is being deleted
 """
 
@@ -95,6 +96,7 @@ class DiskWorkspaces:
 
         def work(checkpoint: Checkpoint) -> tuple[str, ...]:
             staged.parent.mkdir(mode=0o700)
+            (staged.parent / "waiting").touch()
             staged.mkdir()
             staged.chmod(0o755)
             return self._unpack(self.bundles.path(bundle), staged, checkpoint)
@@ -271,7 +273,7 @@ class DiskWorkspaces:
 
         def work() -> Project:
             files = _compose_files(folder / "staged")
-            (folder / "installed").touch()
+            (folder / "waiting").rename(folder / "installed")
             if os.path.lexists(home):
                 home.rename(folder / "previous")
             if model.exists():
