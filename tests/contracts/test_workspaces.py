@@ -344,12 +344,15 @@ async def test_a_discarded_bundle_may_be_discarded_again(world: World) -> None:
     await world.bundles.discard(bundle)
 
 
-async def test_tidying_drops_bundles_and_leaves_environments(world: World) -> None:
+async def test_tidying_leaves_environments_and_what_was_just_received(world: World) -> None:
     await world.deploy(FIRST, ONE)
+    bundle = await world.receive(TWO)
 
     await world.workspaces.tidy()
+    await world.workspaces.finish_removals()
 
     assert "compose.yaml" in await world.files()
+    await world.workspaces.stage(SECOND, LAB, bundle)
 
 
 async def test_a_bundle_is_known_by_the_digest_of_its_archive(world: World) -> None:

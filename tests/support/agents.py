@@ -122,6 +122,7 @@ async def agent_on_twins(
     clock = outside.clock if outside else MemoryClock()
     engine = outside.engine if outside else MemoryEngine()
     workspaces = outside.workspaces if outside else MemoryWorkspaces(limits)
+    workspaces.bundles.restart()
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
     store = outside.store if outside else MemoryStore()

@@ -10,10 +10,10 @@ import httpx
 from adapters.docker.contexts import DiskContexts
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.metrics import MemoryMetrics
-from adapters.memory.runtime import MemoryEngine
 from adapters.sqlite.reserve import Reserve
 from adapters.sqlite.store import SqliteStore
 from adapters.workspaces.files import DiskWorkspaces

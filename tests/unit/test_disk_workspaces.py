@@ -308,10 +308,12 @@ class TestKills:
         self, disk: DiskWorkspaces, tmp_path: Path
     ) -> None:
         await receive(disk, ONE)
+        fresh = await workspaces_in(tmp_path / "root")
+        waiting = await receive(fresh, TWO)
 
-        await disk.tidy()
+        await fresh.tidy()
 
-        assert left_over(tmp_path / "root") == []
+        assert left_over(tmp_path / "root") == [f"bundles/{waiting.id}"]
 
 
 def _killed(

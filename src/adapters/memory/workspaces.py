@@ -35,8 +35,7 @@ class MemoryBundles:
         self._limits = limits
         self.archives: dict[str, bytes] = {}
         self.library: dict[BundleDigest, bytes] = {}
-        self.unwanted: set[str] = set()
-        """Archives to be removed."""
+        self._waited_for: set[str] = set()
         self._serial = 0
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
@@ -49,23 +48,20 @@ class MemoryBundles:
         digest = BundleDigest(f"sha256:{hashlib.sha256(archive).hexdigest()}")
         bundle = Bundle(id=f"bundle-{self._serial}", size_bytes=len(archive), digest=digest)
         self.archives[bundle.id] = bytes(archive)
+        self._waited_for.add(bundle.id)
         return bundle
 
     async def discard(self, bundle: Bundle) -> None:
         """Removes the archive, unless it is kept."""
         await anyio.lowlevel.checkpoint()
-        self.unwanted.add(bundle.id)
-        self.remove_unwanted()
-
-    def remove_unwanted(self) -> None:
-        """Removes the archives that are no longer wanted."""
-        while self.unwanted:
-            self.archives.pop(self.unwanted.pop(), None)
+        self._waited_for.discard(bundle.id)
+        self.archives.pop(bundle.id, None)
 
     async def keep(self, bundle: Bundle) -> Bundle:
         """Keeps a received archive for later deploys."""
         await anyio.lowlevel.checkpoint()
         if not bundle.kept:
+            self._waited_for.discard(bundle.id)
             self.library[bundle.digest] = self.archives.pop(bundle.id)
         return _kept(bundle.digest, bundle.size_bytes)
 
@@ -84,6 +80,14 @@ class MemoryBundles:
         """Removes a kept archive."""
         await anyio.lowlevel.checkpoint()
         self.library.pop(digest, None)
+
+    def drop_forgotten(self) -> None:
+        """Drops archives nobody waits for."""
+        self.archives = {i: a for i, a in self.archives.items() if i in self._waited_for}
+
+    def restart(self) -> None:
+        """Ends the agent that received what is there, so that nobody waits for it any more."""
+        self._waited_for.clear()
 
     def archive(self, bundle: Bundle) -> bytes:
         """The bytes of an archive."""
@@ -341,7 +345,7 @@ class MemoryWorkspaces:
     async def finish_removals(self) -> None:
         """Fails as ``remove`` does while anybody is stuck."""
         await anyio.lowlevel.checkpoint()
-        self.bundles.remove_unwanted()
+        self.bundles.drop_forgotten()
         for name in sorted(self.stuck):
             raise StorageFailed(
                 f"Files of {name} belong to other users.", blocked_by=f"/removed/{name}"
@@ -349,7 +353,6 @@ class MemoryWorkspaces:
 
     async def tidy(self) -> None:
         """Drops archives nobody waits for, and finishes removals."""
-        self.bundles.archives.clear()
         await self.finish_removals()
 
     async def read(self, project: Project, name: str) -> bytes | None:

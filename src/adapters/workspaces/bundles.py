@@ -4,14 +4,12 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
 from adapters.workspaces.storage import Storage
 from domain.bundles import BundleLimits
-from domain.errors import StorageFailed, StorageFull
 from domain.names import BundleDigest
 from domain.ports.workspaces import Bundle
 
@@ -33,8 +31,7 @@ class DiskBundles:
         self._library = library
         self._limits = limits
         self._storage = storage
-        self._unwanted: set[Path] = set()
-        """Archives to be removed."""
+        self._waited_for: set[str] = set()
 
     def path(self, bundle: Bundle) -> Path:
         """Where the archive lies."""
@@ -46,17 +43,17 @@ class DiskBundles:
     async def receive(self, chunks: AsyncIterable[bytes]) -> Bundle:
         """Keeps an archive as it comes."""
         path = self._folder / secrets.token_hex(12)
-        descriptor = await self._storage.run("receiving the bundle", lambda: _create(path))
+        self._waited_for.add(path.name)
         try:
+            descriptor = await self._storage.run("receiving the bundle", lambda: _create(path))
             try:
                 size, digest = await self._write(descriptor, chunks)
             finally:
                 os.close(descriptor)
         except BaseException:
-            self._unwanted.add(path)
-            # Why it failed matters more than what could not be cleared, which is not forgotten.
-            with anyio.CancelScope(shield=True), suppress(StorageFailed, StorageFull):
-                await self.finish_removals()
+            self._waited_for.discard(path.name)
+            with anyio.CancelScope(shield=True):
+                await self._storage.clear("removing the bundle", lambda: remove_tree(path))
             raise
         return Bundle(id=path.name, size_bytes=size, digest=digest)
 
@@ -87,25 +84,11 @@ class DiskBundles:
 
     async def discard(self, bundle: Bundle) -> None:
         """Removes the archive, unless it is kept."""
+        self._waited_for.discard(bundle.id)
         if not bundle.kept:
-            self._unwanted.add(self.path(bundle))
-            await self.finish_removals()
-
-    async def finish_removals(self) -> None:
-        """Removes the archives that are no longer wanted, those too that could not be before."""
-        await self._storage.run("removing the bundle", self._remove_unwanted)
-
-    def _remove_unwanted(self) -> None:
-        faults = []
-        for path in list(self._unwanted):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as fault:
-                faults.append(fault)
-            else:
-                self._unwanted.discard(path)
-        if faults:
-            raise faults[0]
+            await self._storage.clear(
+                "removing the bundle", lambda: self.path(bundle).unlink(missing_ok=True)
+            )
 
     async def keep(self, bundle: Bundle) -> Bundle:
         """Keeps a received archive for later deploys."""
@@ -114,9 +97,20 @@ class DiskBundles:
             await self._storage.run(
                 "keeping the bundle", lambda: self.path(bundle).replace(target) and None
             )
+            self._waited_for.discard(bundle.id)
         return Bundle(
             id=bundle.digest, size_bytes=bundle.size_bytes, digest=bundle.digest, kept=True
         )
+
+    async def drop_forgotten(self) -> None:
+        """Removes archives that nobody waits for and that could not be removed in their time."""
+
+        def work() -> None:
+            for archive in self._folder.iterdir():
+                if archive.name not in self._waited_for:
+                    archive.unlink(missing_ok=True)
+
+        await self._storage.clear("dropping old bundles", work)
 
     async def kept(self, digest: BundleDigest) -> Bundle | None:
         """The kept archive of this digest."""
@@ -141,7 +135,7 @@ class DiskBundles:
 
     async def forget(self, digest: BundleDigest) -> None:
         """Removes a kept archive."""
-        await self._storage.run(
+        await self._storage.clear(
             "removing a bundle", lambda: self._kept_path(digest).unlink(missing_ok=True)
         )
 

@@ -218,7 +218,7 @@ class DiskWorkspaces:
         def work() -> None:
             drop_unused(self._apart, self._models, self._operations)
 
-        await self._storage.run("removing copies nobody needs", work)
+        await self._storage.clear("removing copies nobody needs", work)
 
     async def keep_model(self, operation: OperationId, document: Document) -> None:
         """Writes the model of a staged project."""
@@ -306,7 +306,7 @@ class DiskWorkspaces:
                 (folder / "previous").rename(home)
             (folder / "installed").unlink(missing_ok=True)
 
-        await self._storage.run("bringing the earlier project back", work)
+        await self._storage.clear("bringing the earlier project back", work)
         await self.commit(operation)
 
     async def commit(self, operation: OperationId) -> None:
@@ -370,25 +370,19 @@ class DiskWorkspaces:
         await self._remove(self._root / name, "removing the environment's files")
         # What an earlier attempt could not delete bears the environment's name still.
         await self._remove_left_over(f"{name}.")
-        await self._storage.run(
+        await self._storage.clear(
             "removing a model", lambda: self._model_path(name).unlink(missing_ok=True)
         )
         await self._drop_unused_copies()
 
     async def finish_removals(self) -> None:
         """Removes what earlier removals could not, or were cut off in."""
-        await self.bundles.finish_removals()
+        await self.bundles.drop_forgotten()
         await self._remove_left_over("")
         await self._drop_unused_copies()
 
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
-
-        def work() -> None:
-            for archive in self._received.iterdir():
-                archive.unlink()
-
-        await self._storage.run("dropping old bundles", work)
         await self.finish_removals()
 
     async def _remove(self, path: Path, what: str) -> None:
@@ -400,7 +394,7 @@ class DiskWorkspaces:
                 path.rename(aside)
                 remove_tree(aside)
 
-        await self._storage.run(what, work)
+        await self._storage.clear(what, work)
 
     async def _remove_left_over(self, prefix: str) -> None:
         """Deletes what earlier attempts could not; one that still cannot be does not stop others.
@@ -420,7 +414,7 @@ class DiskWorkspaces:
             if faults:
                 raise faults[0]
 
-        await self._storage.run("removing old files", work)
+        await self._storage.clear("removing old files", work)
 
 
 def _content(folder: Path, path: str) -> bytes | None:

@@ -8,13 +8,15 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from domain.errors import StorageFailed, StorageFull
+from domain.errors import HostExhausted, StorageFailed, StorageFull
 from domain.shortage import shortages_told
 
 T = TypeVar("T")
 
 _THREADS = 8
 _LOOK_SECONDS = 0.01
+_RETRY_SECONDS = 0.1
+_TRIES = 50
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,6 +47,19 @@ class Storage:
                 return await anyio.to_thread.run_sync(work, limiter=self._limiter)
         except OSError as fault:
             raise _translated(what, fault) from fault
+
+    async def clear(self, what: str, work: Callable[[], T]) -> T:
+        """Like ``run``, for what takes away and may be repeated.
+
+        Where the host is short of something it is tried again for some seconds: what stayed would
+        be in the way of others.
+        """
+        for _ in range(_TRIES):
+            try:
+                return await self.run(what, work)
+            except HostExhausted:
+                await anyio.sleep(_RETRY_SECONDS)
+        return await self.run(what, work)
 
     async def run_cancellable(self, what: str, work: Callable[[Callable[[], None]], T]) -> T:
         """Like ``run``, for long work that looks now and then whether it is still wanted.

@@ -243,12 +243,15 @@ class Workspaces(Protocol):
         ...
 
     async def finish_removals(self) -> None:
-        """Removes what earlier removals could not, or were cut off in. May be repeated."""
+        """Removes what earlier removals could not, or were cut off in. May be repeated.
+
+        Received archives too that could not be discarded.
+        """
         ...
 
     async def tidy(self) -> None:
-        """Finishes removals that were cut off, and drops archives nobody waits for.
+        """Finishes removals that were cut off, and drops archives that an earlier agent received.
 
-        For the start of the agent, before anything is received or deployed. May be repeated.
+        For the start of the agent, before anything is deployed. May be repeated.
         """
         ...

@@ -195,6 +195,7 @@ class Deploy:
             # The containers must be counted before their reservation goes.
             await self._inventory.refresh()
         except AgentError as fault:
+            self._operations.tell_left_over()
             self._log.warning(
                 "not tidied up after a deploy", environment=request.name, reason=fault.detail
             )

@@ -18,6 +18,9 @@ _WHITESPACE = b" \t\r\n"
 _INSIDE = re.compile(rb'(?:[^"\\]+|\\(?:u[0-9a-fA-F]{4}|[^u]))*', re.DOTALL)
 _LONGEST_ESCAPE = len(rb"\u0000")
 
+# What stands for itself in a JSON text, and is all that base64 is made of.
+_PLAIN = re.compile(rb"[A-Za-z0-9+/=]*")
+
 _SCALAR = re.compile(rb"[-+.0-9a-zA-Z]*")
 _LONGEST_SCALAR = 64
 
@@ -65,7 +68,7 @@ class JsonObjectReader:
         while True:
             end = self._end_of_inside()
             if end:
-                yield _unescaped(self._take(end)).encode("ascii", errors="replace")
+                yield _as_ascii(self._take(end))
             if self._buffer.startswith(b'"'):
                 self._take(1)
                 return
@@ -155,6 +158,16 @@ def unreadable(why: str) -> RequestUnreadable:
 def _end_of_scalar(data: bytes) -> int:
     match = _SCALAR.match(data)
     return match.end() if match else 0
+
+
+def _as_ascii(raw: bytes) -> bytes:
+    """A piece of a text; what is plain is not read as JSON.
+
+    That costs time, and the library breaks off the whole process where there is no memory for it.
+    """
+    if _PLAIN.fullmatch(raw):
+        return raw
+    return _unescaped(raw).encode("ascii", errors="replace")
 
 
 def _unescaped(raw: bytes) -> str:

@@ -1,0 +1,273 @@
+"""The host has no files, threads or memory to spare for the agent, and after a while it has again.
+
+The limits of a running agent are tightened to what it uses, and loosened again.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from tests.support import engine
+from tests.support.agent_process import Process, agent_process
+from tests.support.api import BUNDLES
+from tests.support.bundles import zip_bundle
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+
+FILES = {"compose.yaml": "services: {web: {image: 'nginx:1'}}"}
+SMALL = zip_bundle(FILES)
+
+_NOBODY = 54_321
+"""A user that has nothing else, since the kernel counts what all processes of one user have."""
+
+
+_RIGHTS = "-all,+dac_override"
+"""What that user may still do: read the interpreter, wherever that lies."""
+
+
+def as_user(number: int) -> list[str]:
+    """A command that runs another as a user for whom the kernel counts; root is let off."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        engine.skip_or_fail("only root can run a program as another user, with setpriv")
+    return [
+        *("setpriv", "--reuid", str(number), "--regid", str(number), "--clear-groups"),
+        *("--inh-caps", _RIGHTS, "--ambient-caps", _RIGHTS, "--bounding-set", _RIGHTS),
+    ]
+
+
+class Limit:
+    """One limit of a running agent."""
+
+    def __init__(self, agent: Process, name: str, through: Sequence[str] = ()) -> None:
+        self._command = [*through, "prlimit", "--pid", str(agent.process.pid)]
+        self._name = name
+        self._before = self._run(f"--{name}", "--output", "SOFT", "--noheadings").strip()
+
+    def tighten(self, value: int) -> None:
+        """Sets it."""
+        self._run(f"--{self._name}={value}:")
+
+    def loosen(self) -> None:
+        """Sets it to what it was."""
+        self._run(f"--{self._name}={self._before}:")
+
+    def _run(self, *arguments: str) -> str:
+        return subprocess.run(
+            [*self._command, *arguments], check=True, capture_output=True, text=True
+        ).stdout
+
+
+@contextmanager
+def limited(agent: Process, name: str, value: int, through: Sequence[str] = ()) -> Iterator[Limit]:
+    """Holds a running agent to a limit."""
+    limit = Limit(agent, name, through)
+    limit.tighten(value)
+    try:
+        yield limit
+    finally:
+        limit.loosen()
+
+
+def _status(agent: Process, name: str) -> int:
+    """A figure of the kernel's about a process."""
+    lines = Path(f"/proc/{agent.process.pid}/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1])
+
+
+def _files(agent: Process) -> int:
+    return len(os.listdir(f"/proc/{agent.process.pid}/fd"))  # noqa: PTH208 - the number is wanted
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Process]:
+    async with agent_process(tmp_path, RUNTIME="memory", MIN_FREE_PERCENT="0") as agent:
+        assert (await agent.launch("before", SMALL)).status_code == 201
+        yield agent
+
+
+def told(answer: httpx.Response) -> bool:
+    """Whether a refusal says that the host is short of something, and when to come again."""
+    return (
+        answer.status_code == 503
+        and "The host has run out of" in answer.json()["detail"]
+        and int(answer.headers["retry-after"]) > 0
+    )
+
+
+async def assert_works(agent: Process) -> None:
+    """All is well again, without a restart, and nothing is left of what was refused."""
+    with anyio.fail_after(20):
+        await agent.ready()
+        while (await agent.launch("after", SMALL)).status_code != 201:
+            await anyio.sleep(0.2)
+    assert (await agent.remove("after")).status_code == 200
+    assert (await agent.remove("before")).status_code == 200
+    assert [path for path in agent.workspace() if "library" not in path] == []
+    operations = (await agent.http.get("/api/v1/operations")).json()["operations"]
+    assert {operation["state"] for operation in operations} <= {"succeeded", "failed"}
+
+
+async def health(agent: Process) -> int:
+    """What ``/health`` answers on a connection of its own."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return (await http.get(agent.http.base_url.join("/health"), timeout=15)).status_code
+
+
+async def test_without_files_to_open_it_refuses_and_takes_up_work_when_there_are_some(
+    agent: Process,
+) -> None:
+    with limited(agent, "nofile", _files(agent)) as limit:
+        launched = await agent.launch("lab", SMALL)
+        uploaded = await agent.http.post(BUNDLES, content=SMALL)
+        alive = await agent.http.get("/health")
+        async with anyio.create_task_group() as group:
+            # One that knocks now is let in when there is a file for it.
+            group.start_soon(health, agent)
+            await anyio.sleep(2.5)
+            limit.loosen()
+
+    assert told(launched), launched.text
+    assert told(uploaded), uploaded.text
+    assert alive.status_code == 200
+    await assert_works(agent)
+
+
+async def test_without_memory_it_refuses_and_lives_on(agent: Process) -> None:
+    answers: dict[str, httpx.Response | None] = {}
+    archive = zip_bundle({**FILES, "data": os.urandom(2_000_000)})
+
+    async def ask(name: str) -> None:
+        try:
+            answers[name] = await agent.launch(name, archive)
+        except httpx.TransportError:
+            # Not even the connection could be held.
+            answers[name] = None
+
+    # It gets a little more than it has, and 40 bundles at once need much more.
+    with limited(agent, "as", (_status(agent, "VmSize") + 4096) * 1024):
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(ask, f"lab-{number}")
+        await anyio.sleep(3)
+
+    assert agent.process.returncode is None
+    refused = [a for a in answers.values() if a is not None and a.status_code != 201]
+    assert refused or None in answers.values()
+    assert all(told(answer) for answer in refused)
+    for name in answers:
+        await agent.remove(name)
+    await assert_works(agent)
+
+
+@pytest.fixture
+async def agent_of_nobody() -> AsyncIterator[Process]:
+    """An agent of a user of its own, without the rights by which the kernel counts nothing."""
+    through = as_user(_NOBODY)
+    root = Path(tempfile.mkdtemp())
+    try:
+        shutil.chown(root, _NOBODY, _NOBODY)
+        async with agent_process(
+            root, through=through, RUNTIME="memory", MIN_FREE_PERCENT="0"
+        ) as agent:
+            yield agent
+    finally:
+        shutil.rmtree(root)
+
+
+async def test_without_threads_it_refuses_and_takes_up_work_when_there_are_some(
+    agent_of_nobody: Process,
+) -> None:
+    agent = agent_of_nobody
+    assert (await agent.launch("before", SMALL)).status_code == 201
+    answers: dict[str, httpx.Response] = {}
+
+    async def ask(name: str) -> None:
+        answers[name] = await agent.launch(name, SMALL)
+
+    # Threads that wait for work are there still, and none is started beside them.
+    with limited(agent, "nproc", 1, as_user(_NOBODY)):
+        async with anyio.create_task_group() as group:
+            for number in range(40):
+                group.start_soon(ask, f"lab-{number}")
+        alive = await agent.http.get("/health")
+
+    assert alive.status_code == 200
+    refused = [answer for answer in answers.values() if answer.status_code != 201]
+    assert refused or None in answers.values()
+    assert all(told(answer) for answer in refused)
+    for name in answers:
+        await agent.remove(name)
+    await assert_works(agent)
+
+
+COMMAND = """
+import os, resource, sys
+from pathlib import Path
+import anyio, anyio.to_thread
+from adapters.compose import process
+from domain.errors import HostExhausted
+
+def tasks():
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+async def main():
+    spare, marker = int(sys.argv[1]), sys.argv[2]
+    # A thread that waits for work, as an agent always has some.
+    await anyio.to_thread.run_sync(int)
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    resource.setrlimit(resource.RLIMIT_NPROC, (tasks() + spare, hard))
+    command = ["sh", "-c", f"echo begun > {marker}; while :; do sleep 0.1; done"]
+    try:
+        await process.run(
+            command, directory="/", environment={"PATH": os.environ["PATH"]}, seconds=2,
+            on_line=print,
+        )
+    except HostExhausted as fault:
+        print("refused:", fault.message)
+    except process.TimedOut:
+        print("ran")
+
+anyio.run(main)
+"""
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_command_that_nobody_could_wait_for_is_refused_and_ended(spare: int) -> None:
+    """With one task to spare the command begins, and the thread that waits for it does not."""
+    user = _NOBODY + 1 + spare
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.chown(folder, user)
+        marker = Path(folder, "marker")
+        ended = subprocess.run(
+            [*as_user(user), sys.executable, "-c", COMMAND, str(spare), str(marker)],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=30,
+        )
+
+    assert "refused: The host has run out of" in ended.stdout
+    assert not _processes_of(user)
+
+
+def _processes_of(user: int) -> list[str]:
+    found = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [entry.name for entry in found if _owner(entry) == user]
+
+
+def _owner(path: Path) -> int | None:
+    # Any process may end meanwhile.
+    with suppress(OSError):
+        return path.stat().st_uid
+    return None
