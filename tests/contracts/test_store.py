@@ -550,3 +550,144 @@ async def test_audit_numbers_are_not_given_twice(store: Store) -> None:
     await store.audit.append([audit("b")])
 
     assert (await store.audit.latest(1))[0].number > first.number
+
+
+HOUR = timedelta(hours=1)
+
+
+def asked(number: int, *, minutes: int, key: str | None = None) -> Operation:
+    """An operation that was asked for as the number-th, at a minute by the clock as it was."""
+    found = operation(number, OperationState.QUEUED, minutes=minutes)
+    return structs.replace(found, number=number, asked=Asked(by="somebody", idempotency_key=key))
+
+
+async def test_operations_are_ordered_by_number_whatever_the_clock_said(store: Store) -> None:
+    for number, minutes in ((3, -500), (1, 10), (2, 0)):
+        await store.operations.put(asked(number, minutes=minutes, key="same"))
+
+    assert [o.id for o in await store.operations.unended()] == ["op-1", "op-2", "op-3"]
+    assert [o.id for o in await store.operations.latest("lab", 2)] == ["op-3", "op-2"]
+    newest = await store.operations.by_key("same")
+    assert newest is not None
+    assert newest.id == "op-3"
+
+
+async def test_the_newest_by_number_are_kept(store: Store) -> None:
+    for number, minutes in ((3, -500), (1, 10), (2, 0)):
+        record = structs.replace(asked(number, minutes=minutes), state=OperationState.FAILED)
+        await store.operations.put(record)
+
+    await store.operations.prune(2)
+
+    assert [o.id for o in await store.operations.latest(None, 9)] == ["op-3", "op-2"]
+
+
+async def test_an_operation_keeps_the_number_that_it_was_first_written_with(store: Store) -> None:
+    for number in (1, 2):
+        await store.operations.put(asked(number, minutes=0))
+    await store.operations.put(structs.replace(asked(1, minutes=0), number=9))
+
+    assert [o.id for o in await store.operations.latest(None, 9)] == ["op-2", "op-1"]
+
+
+async def test_a_record_ages_from_the_end_of_its_operation(store: Store) -> None:
+    long = structs.replace(operation(1), ended_at=NOON + HOUR)
+    await store.operations.put(long)
+
+    await store.operations.prune(9, before=NOON + MINUTE)
+    still = await store.operations.get(long.id)
+    await store.operations.prune(9, before=NOON + 2 * HOUR)
+
+    assert still == long
+    assert await store.operations.get(long.id) is None
+
+
+async def test_of_events_the_newest_are_kept_up_to_a_size(store: Store) -> None:
+    for number in range(4):
+        await store.operations.put(structs.replace(operation(number), number=number + 1))
+        await store.operations.put_events(OperationId(f"op-{number}"), [event(1, "x" * 1000)])
+
+    await store.operations.prune(9, event_bytes=2500)
+
+    left = [len(await store.operations.events(OperationId(f"op-{n}"))) for n in range(4)]
+    assert left == [0, 0, 1, 1]
+    assert len(await store.operations.latest(None, 9)) == 4
+
+
+class TestMoving:
+    """What records age by moves with the clock; what they tell stays."""
+
+    async def test_operations_entries_and_audit_age_from_later_on(self, store: Store) -> None:
+        await store.operations.put(operation(1))
+        await store.timeline.append(entry("one"))
+        await store.audit.append([audit("one")])
+
+        await store.move(lambda _: 2 * HOUR)
+
+        for before, left in ((NOON + HOUR, 1), (NOON + 3 * HOUR, 0)):
+            await store.operations.prune(9, before=before)
+            await store.timeline.prune(before=before, keep=9)
+            await store.audit.prune(before=before, keep=9)
+            assert len(await store.operations.latest(None, 9)) == left
+            assert len(await texts(store)) == left
+            assert len(await targets(store)) == left
+
+    async def test_they_tell_the_same_as_before(self, store: Store) -> None:
+        await store.operations.put(operation(1))
+        await store.timeline.append(entry("one"))
+        await store.audit.append([audit("one")])
+
+        await store.move(lambda _: -2 * HOUR)
+
+        assert await store.operations.latest(None, 9) == [operation(1)]
+        assert list(await store.timeline.of(LAB, 9)) == [entry("one")]
+        assert [found.at for found in await store.audit.latest(9)] == [NOON]
+
+    async def test_uses_of_bundles_and_images_move(self, store: Store) -> None:
+        await store.bundles.put(bundle("a"))
+        await store.images.put(image("one:1"))
+
+        await store.move(lambda _: HOUR)
+
+        (moved,) = await store.bundles.list()
+        assert moved == structs.replace(bundle("a"), used_at=NOON + MINUTE + HOUR)
+        (used,) = await store.images.list()
+        assert used == structs.replace(image("one:1"), used_at=NOON + HOUR)
+
+    async def test_environments_move_with_their_end_and_their_hold(self, store: Store) -> None:
+        hold = Hold(owner="jana", reason="exam", until=NOON + HOUR)
+        record = structs.replace(environment("lab"), expires_at=NOON + 2 * HOUR, hold=hold)
+        await store.environments.put(record)
+        await store.environments.put(environment("other"))
+
+        await store.move(lambda _: HOUR)
+
+        found = await store.environments.get(LAB)
+        assert found is not None
+        assert (found.created_at, found.expires_at) == (NOON + HOUR, NOON + 3 * HOUR)
+        assert found.hold == Hold(owner="jana", reason="exam", until=NOON + 2 * HOUR)
+        other = await store.environments.get(OTHER)
+        assert other is not None
+        assert (other.expires_at, other.hold) == (None, None)
+
+    async def test_each_moves_by_what_its_own_moment_asks_for(self, store: Store) -> None:
+        for minutes in (0, 10):
+            await store.timeline.append(entry(f"at {minutes}", minutes=minutes))
+
+        await store.move(lambda at: HOUR if at > NOON + MINUTE else timedelta(0))
+        await store.timeline.prune(before=NOON + 5 * MINUTE, keep=9)
+
+        assert await texts(store) == ["at 10"]
+
+
+async def test_room_that_is_given_back_takes_nothing_from_what_is_there(store: Store) -> None:
+    for number in range(20):
+        await store.environments.put(environment(f"lab-{number}"))
+    for number in range(10):
+        await store.environments.remove(EnvironmentName(f"lab-{number}"))
+
+    await store.compact()
+    await store.compact()
+
+    assert len(await store.environments.list()) == 10
+    assert store.short_of_room == ""

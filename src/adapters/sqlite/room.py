@@ -57,15 +57,19 @@ def convert(connection: sqlite3.Connection) -> None:
     if _number(connection, "page_count") * _number(connection, "page_size") <= _CONVERTED_BYTES:
         with suppress(sqlite3.OperationalError):
             connection.execute("VACUUM")
+            checkpoint(connection)
 
 
 def give_back(connection: sqlite3.Connection) -> bool:
-    """Cuts unused pages off the file, when it is next brought up to date; whether any."""
+    """Cuts unused pages off the file, when it is next brought up to date; whether any.
+
+    In a transaction of its own.
+    """
     surplus = min(_number(connection, "freelist_count") - _SLACK_PAGES, _PAGES_AT_ONCE)
     if surplus <= 0 or _number(connection, "auto_vacuum") != _INCREMENTAL:
         return False
-    # It takes one page with each row that is asked for.
-    connection.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+    # It takes a page at each step, of which anything but a script takes the first alone.
+    connection.executescript(f"PRAGMA incremental_vacuum({surplus})")
     return True
 
 

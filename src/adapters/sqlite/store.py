@@ -164,13 +164,13 @@ class SqliteStore:
 
     async def compact(self) -> None:
         """Gives room back to the disk that records no longer take."""
-        if await self.run(give_back):
-            with shortages_told():
-                await anyio.to_thread.run_sync(self._checkpoint, limiter=self._limiter)
+        with shortages_told():
+            await anyio.to_thread.run_sync(self._compact, limiter=self._limiter)
 
-    def _checkpoint(self) -> None:
+    def _compact(self) -> None:
         with _translated(self._path), self._alone():
-            checkpoint(self._connection)
+            if give_back(self._connection):
+                checkpoint(self._connection)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What ``work`` gives, done in one transaction that is on disk when this returns.
