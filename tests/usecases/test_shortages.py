@@ -44,7 +44,7 @@ async def world() -> AsyncIterator[World]:
 PLACES = ["host", "engine", "store"]
 
 
-def break_(world: World, place: str, broken: Callable[[], Awaitable[Any]]) -> None:
+def break_(world: World, place: str, broken: Callable[..., Awaitable[Any]]) -> None:
     """Lets the host's counters, the Engine or the store do something else."""
     match place:
         case "host":
@@ -59,16 +59,16 @@ def break_(world: World, place: str, broken: Callable[[], Awaitable[Any]]) -> No
 @pytest.mark.parametrize("fault", SHORTAGES, ids=repr)
 async def test_workers_go_on_when_it_has_passed(world: World, place: str, fault: Exception) -> None:
     short = True
-    whole: Callable[[], Awaitable[Any]] = {
+    whole: Callable[..., Awaitable[Any]] = {
         "host": world.metrics.sample,
         "engine": world.engine.answer,
         "store": world.store.check,
     }[place]
 
-    async def broken() -> Any:
+    async def broken(*arguments: Any) -> Any:
         if short:
             raise fault
-        return await whole()
+        return await whole(*arguments)
 
     async with anyio.create_task_group() as group:
         group.start_soon(run_workers, world.agent)

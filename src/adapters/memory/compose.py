@@ -39,6 +39,9 @@ from domain.ports.compose import OutputLine, Project
 ReadFile = Callable[[Project, str], Awaitable[bytes | None]]
 """Gives a file of a project by its relative path; None where there is none."""
 
+_MOST_BUILT = 1000
+"""How many builds are remembered, as the agent may run for months."""
+
 _FAILING_RUN = re.compile(r"^\s*RUN\s+(false|exit\s+[1-9]\d*)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -57,7 +60,7 @@ class MemoryCompose:
         self.most_building = 0
         """The most that ever ran at once."""
         self.built: list[str] = []
-        """Services whose images were built, in that order."""
+        """Services whose images were built last, in that order."""
 
     async def version(self) -> str:
         """The twin's version."""
@@ -117,6 +120,7 @@ class MemoryCompose:
                 Step.BUILD, "a command ended with status 1.", output=(f"[{name}] exit code: 1",)
             )
         self.built.append(name)
+        del self.built[:-_MOST_BUILT]
         digest = hashlib.sha256(project.name.encode() + name.encode() + dockerfile).hexdigest()
         image, tag = f"sha256:{digest}", body.get("image") or f"{project.name}-{name}"
         await self._ask(

@@ -53,7 +53,9 @@ class DiskBundles:
         except BaseException:
             self._waited_for.discard(path.name)
             with anyio.CancelScope(shield=True):
-                await self._storage.clear("removing the bundle", lambda: remove_tree(path))
+                await self._storage.clear(
+                    "removing the bundle", lambda: path.unlink(missing_ok=True)
+                )
             raise
         return Bundle(id=path.name, size_bytes=size, digest=digest)
 
