@@ -220,6 +220,6 @@ def fake_engine(folder: Path | None) -> Iterator[FakeEngine]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns when something has come true that threads do."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await anyio.sleep(0.005)

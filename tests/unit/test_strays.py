@@ -1,6 +1,7 @@
 """Commands of a killed agent are found by their environment and ended."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +20,9 @@ def sleeper() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     variable = f"DOCKER_CONFIG=/nowhere/{uuid4()}"
     name, _, value = variable.partition("=")
     with subprocess.Popen(["sleep", "60"], env={name: value}, start_new_session=True) as process:
+        # A process begins before its environment can be seen.
+        while value.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes():
+            time.sleep(0.001)
         yield variable, process
         process.kill()
 

@@ -59,11 +59,12 @@ def break_(world: World, place: str, broken: Callable[..., Awaitable[Any]]) -> N
 @pytest.mark.parametrize("fault", SHORTAGES, ids=repr)
 async def test_workers_go_on_when_it_has_passed(world: World, place: str, fault: Exception) -> None:
     short = True
-    whole: Callable[..., Awaitable[Any]] = {
+    wholes: dict[str, Callable[..., Awaitable[Any]]] = {
         "host": world.metrics.sample,
         "engine": world.engine.answer,
         "store": world.store.check,
-    }[place]
+    }
+    whole = wholes[place]
 
     async def broken(*arguments: Any) -> Any:
         if short:
@@ -85,7 +86,7 @@ async def test_workers_go_on_when_it_has_passed(world: World, place: str, fault:
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_a_fault_of_the_agents_own_ends_them(world: World, place: str) -> None:
-    async def broken() -> Any:
+    async def broken(*_: Any) -> Any:
         raise ZeroDivisionError
 
     async def work() -> None:
