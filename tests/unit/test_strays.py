@@ -22,7 +22,7 @@ def sleeper() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     with subprocess.Popen(["sleep", "60"], env={name: value}, start_new_session=True) as process:
         # A process begins before its environment can be seen.
         while value.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes():
-            time.sleep(0.001)
+            time.sleep(0.001)  # noqa: TID251 - for another process
         yield variable, process
         process.kill()
 
