@@ -19,6 +19,8 @@ class DifferenceKind(StrEnum):
     FOLDER_MISSING = "folder-missing"
     MODEL_MISSING = "model-missing"
     IMAGES_MISSING = "images-missing"
+    HALF_REPLACED = "half-replaced"
+    """A change was cut off while containers were made anew, and both of one stand."""
     LEFT_OVER = "left-over"
     """Containers, networks or volumes of an environment that there is no record of."""
     UNKNOWN_FOLDER = "unknown-folder"

@@ -15,6 +15,12 @@ SERVICE_LABEL = "com.docker.compose.service"
 ERASER_LABEL = "container-host-agent.eraser"
 """The agent marks with it the containers in which it empties folders; the value says whose."""
 
+REPLACES_LABEL = "com.docker.compose.replace"
+"""Compose marks with it what it makes in the place of an earlier container."""
+
+# The beginning of the earlier one's identifier, and its name, which it takes over in the end.
+_STAND_IN = re.compile(r"[0-9a-f]{12}_(.+)")
+
 _HEALTH = re.compile(r"\((healthy|unhealthy|health: starting)\)")
 _EXIT_CODE = re.compile(r"Exited \((\d+)\)")
 
@@ -60,6 +66,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def service(self) -> str | None:
         """The service that it belongs to."""
         return self.labels.get(SERVICE_LABEL)
+
+    @property
+    def stands_in_for(self) -> str | None:
+        """The name that it was to take over when Compose was cut off; None where it was not."""
+        found = _STAND_IN.fullmatch(self.name) if REPLACES_LABEL in self.labels else None
+        return found[1] if found else None
 
     @property
     def health(self) -> str | None:

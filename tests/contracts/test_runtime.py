@@ -31,6 +31,7 @@ from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import (
     ERASER_LABEL,
     PROJECT_LABEL,
+    REPLACES_LABEL,
     Container,
     ContainerState,
     PublishedPort,
@@ -58,7 +59,7 @@ class World:
         self.resources = resources
         self.project = f"t-{uuid4().hex[:12]}"
 
-    async def run(self, name: str) -> None:
+    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         """Starts a container of the project."""
         raise NotImplementedError
 
@@ -95,8 +96,10 @@ class MemoryWorld(World):
             MemoryProjectResources(self.state),
         )
 
-    async def run(self, name: str) -> None:
-        self.state.run(name, image="busybox:latest", project=self.project)
+    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        container = self.state.run(name, image="busybox:latest", project=self.project)
+        marked = {**container.labels, **(labels or {})}
+        self.state.containers[name] = msgspec.structs.replace(container, labels=marked)
 
     async def make_volume(self, name: str, labels: Mapping[str, str] | None = None) -> None:
         self.state.volumes[name] = self.project
@@ -136,8 +139,8 @@ class DockerWorld(World):
         host.projects.append(self.project)
         self.labels = {PROJECT_LABEL: self.project}
 
-    async def run(self, name: str) -> None:
-        self._run(name, self.labels)
+    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+        self._run(name, {**self.labels, **(labels or {})})
 
     async def leave_eraser(self, name: str) -> None:
         self._run(name, {**self.labels, ERASER_LABEL: self.project})
@@ -243,6 +246,38 @@ async def test_a_sweep_spares_other_projects(world: World) -> None:
     await world.resources.sweep(f"{world.project}-other")
 
     assert len(await world.of_project()) == 1
+
+
+async def test_a_replacement_that_was_cut_off_leaves_the_earlier_container(world: World) -> None:
+    earlier, later = f"{world.project}-web-1", f"0123456789ab_{world.project}-web-1"
+    await world.run(earlier)
+    (before,) = await world.of_project()
+    await world.run(later, {REPLACES_LABEL: before.id})
+
+    assert await world.resources.finish_replacing(world.project) == [later]
+
+    assert [c.id for c in await world.of_project()] == [before.id]
+    assert await world.resources.finish_replacing(world.project) == []
+
+
+async def test_what_has_lost_the_container_whose_place_it_takes_gets_its_name(
+    world: World,
+) -> None:
+    earlier, later = f"{world.project}-web-1", f"0123456789ab_{world.project}-web-1"
+    await world.run(later, {REPLACES_LABEL: "0123456789ab"})
+    (before,) = await world.of_project()
+
+    assert await world.resources.finish_replacing(world.project) == [later]
+
+    assert [(c.id, c.name) for c in await world.of_project()] == [(before.id, earlier)]
+
+
+async def test_a_replacement_that_came_to_its_end_is_left_alone(world: World) -> None:
+    await world.run(f"{world.project}-web-1", {REPLACES_LABEL: "0123456789ab"})
+    await world.run(f"0123456789ab_{world.project}-other-1")
+
+    assert await world.resources.finish_replacing(world.project) == []
+    assert len(await world.of_project()) == 2
 
 
 async def test_images_are_those_of_the_project_with_their_tags(world: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.memory.store import MemoryStore
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
-from domain.containers import PROJECT_LABEL
+from domain.containers import PROJECT_LABEL, REPLACES_LABEL
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
 from domain.names import BundleDigest, EnvironmentName, OperationId
@@ -533,3 +533,38 @@ class TestFromTimeToTime:
         assert "host_agent_consistency_differences 1.0" in text
         assert "host_agent_consistency_checked_timestamp_seconds 1.76" in text
         assert "host_agent_consistency_healed_total 0.0" in text
+
+
+async def test_containers_that_were_being_made_anew_when_that_was_cut_off_are_brought_in_order(
+    world: World,
+) -> None:
+    await deploy(world, "one", WEB)
+    earlier = world.engine.containers["one-web-1"]
+    world.engine.containers["0123456789ab_one-web-1"] = msgspec.structs.replace(
+        earlier,
+        id=world.engine.new_id(),
+        name="0123456789ab_one-web-1",
+        labels={**earlier.labels, REPLACES_LABEL: earlier.id},
+    )
+
+    report = await look(world)
+
+    assert healed(report) == [("half-replaced", "one")]
+    assert report["differences"] == []
+    assert world.engine.containers == {"one-web-1": earlier}
+
+
+@pytest.mark.parametrize("what", ["start", "restart", "rebuild"])
+async def test_a_change_does_not_stumble_over_an_earlier_one_that_was_cut_off(
+    world: World, what: str
+) -> None:
+    await deploy(world, "one", WEB)
+    earlier = world.engine.containers.pop("one-web-1")
+    name = f"{earlier.id[:12]}_one-web-1"
+    world.engine.containers[name] = msgspec.structs.replace(
+        earlier, name=name, labels={**earlier.labels, REPLACES_LABEL: earlier.id}
+    )
+
+    assert (await change(world, "one", what)).status_code == 200
+    assert set(world.engine.containers) == {"one-web-1"}
+    assert (await shown(world, "one"))["state"] == "running"

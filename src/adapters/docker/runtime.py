@@ -205,6 +205,25 @@ class DockerProjectResources:
 
         return sorted(await self._client.ask("looking for what environments left", work))
 
+    async def finish_replacing(self, project: str) -> Sequence[str]:
+        """Brings in order what Compose left that was cut off while it made containers anew."""
+
+        def work(api: APIClient) -> list[str]:
+            standing = [_container(row) for row in _containers(api, project)]
+            names = {container.name for container in standing}
+            found = [(c, c.stands_in_for) for c in standing]
+            stand_ins = [(c, earlier) for c, earlier in found if earlier is not None]
+            for container, earlier in stand_ins:
+                if earlier in names:
+                    _remove_container(api, container.id)
+                else:
+                    api.rename(container.id, earlier)
+            return sorted(container.name for container, _ in stand_ins)
+
+        return await self._client.call(
+            f"bringing containers of project {project} in order", work, seconds=CHANGE_SECONDS
+        )
+
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:

@@ -129,6 +129,21 @@ class MemoryProjectResources:
             and ENVIRONMENT_LABEL in labels
         )
 
+    async def finish_replacing(self, project: str) -> Sequence[str]:
+        """Brings in order what Compose left that was cut off while it made containers anew."""
+        await self._engine.answer()
+        standing = self._engine.containers
+        stand_ins = [
+            (name, earlier)
+            for name in sorted(self._engine.of_project(project))
+            if (earlier := standing[name].stands_in_for) is not None
+        ]
+        for name, earlier in stand_ins:
+            if earlier not in standing:
+                standing[earlier] = msgspec.structs.replace(standing[name], name=earlier)
+            self._engine.remove(name)
+        return [name for name, _ in stand_ins]
+
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:

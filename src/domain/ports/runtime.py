@@ -64,6 +64,17 @@ class ProjectResources(Protocol):
         """
         ...
 
+    async def finish_replacing(self, project: str) -> Sequence[str]:
+        """Brings in order what Compose left that was cut off while it made containers anew.
+
+        What was to take the place of a container goes if that one stands still, with whatever it
+        was to run; else it takes its name. Nothing is started. May be repeated.
+
+        Returns:
+            The names of the containers that went or were renamed, sorted.
+        """
+        ...
+
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
     ) -> None:

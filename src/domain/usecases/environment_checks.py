@@ -180,7 +180,18 @@ class EnvironmentChecks:
                 found.heals(
                     DifferenceKind.MEMO_OLD, record.name, "What is kept beside its model is new."
                 )
+            await self._finish_replacing(record.name, found)
             self._compare_engine(now_known, found, sight)
+
+    async def _finish_replacing(self, name: EnvironmentName, found: Findings) -> None:
+        containers = self._inventory.picture.of_project(name)
+        if not any(container.stands_in_for for container in containers):
+            return
+        mended = ", ".join(await self._mending.finish_replacing(name))
+        if mended:
+            await self._inventory.refresh()
+            detail = f"Removed or renamed, as a change of it was cut off: {mended}."
+            found.heals(DifferenceKind.HALF_REPLACED, name, detail)
 
     def _compare_engine(self, record: Environment, found: Findings, sight: Sight) -> None:
         # Of the latest picture, since a change may have ended after this look began.

@@ -167,6 +167,7 @@ class Lifecycle:
                 self._builds.release(run.id)
                 self._protection.look_soon()
                 with anyio.CancelScope(shield=True):
+                    await self._finish_replacing(name)
                     await self._note_state(name)
 
         return await self._operations.submit(
@@ -244,22 +245,31 @@ class Lifecycle:
             raise EnvironmentNotFound(name)
         return record
 
-    async def _start(self, run: Run, name: EnvironmentName) -> None:
+    async def _finish_replacing(self, name: EnvironmentName) -> None:
+        """Clears up after a Compose that was cut off, now if it can be, else before the next."""
+        try:
+            await self._resources.finish_replacing(name)
+        except AgentError as fault:
+            self._log.debug("containers not in order", environment=name, reason=fault.detail)
+
+    async def _up(self, run: Run, project: Project, *, recreate: bool = True) -> None:
         await run.step(Step.START)
-        await self._compose.up(await self._project(name), run.line, recreate=False)
+        await self._resources.finish_replacing(project.name)
+        await self._compose.up(project, run.line, recreate=recreate)
+
+    async def _start(self, run: Run, name: EnvironmentName) -> None:
+        await self._up(run, await self._project(name), recreate=False)
 
     async def _restart(self, run: Run, name: EnvironmentName) -> None:
         project = await self._project(name)
         await self._stopping.stop(run, name)
-        await run.step(Step.START)
-        await self._compose.up(project, run.line, recreate=False)
+        await self._up(run, project, recreate=False)
 
     async def _reset(self, run: Run, name: EnvironmentName) -> None:
         project = await self._project(name)
         await run.step(Step.REMOVE)
         await self._resources.sweep(name)
-        await run.step(Step.START)
-        await self._compose.up(project, run.line)
+        await self._up(run, project)
 
     async def _rebuild(self, run: Run, name: EnvironmentName, rebuild: Rebuild) -> None:
         await run.step(Step.CHECK)
@@ -273,8 +283,7 @@ class Lifecycle:
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._clearing.run(lambda: self._workspaces.commit(run.id))
-        await run.step(Step.START)
-        await self._compose.up(project, run.line)
+        await self._up(run, project)
         await self._forget_replaced(name)
 
     async def _forget_replaced(self, name: EnvironmentName) -> None:

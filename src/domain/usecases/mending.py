@@ -1,5 +1,6 @@
 """Brings in order what an operation left that was cut off, or that could not undo what it did."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -111,6 +112,14 @@ class Mending:
         else:
             await self.sweep(record.name)
             await self._store.environments.put(record.failed(at=self._clock.now(), reason=_UNKNOWN))
+
+    async def finish_replacing(self, name: EnvironmentName) -> Sequence[str]:
+        """Brings containers in order that were being made anew when that was cut off; their names.
+
+        Raises:
+            AgentError: they cannot be.
+        """
+        return await self._resources.finish_replacing(name)
 
     async def sweep(self, name: EnvironmentName) -> None:
         """Removes what stands of an environment whose record says that nothing does.
