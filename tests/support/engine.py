@@ -44,7 +44,8 @@ def _make_base_image(client: docker.APIClient) -> str:
     """From the host's own static busybox, else from a registry."""
     binary = Path("/bin/busybox")
     if binary.exists() and b"statically linked" in _described(binary):
-        client.import_image_from_data(_root_file_system(binary), "busybox", "latest")
+        data = _root_file_system(binary)
+        client.import_image_from_data(data, "busybox", "latest", changes=['CMD ["sh"]'])
         return ""
     try:
         client.pull("busybox", "latest")
@@ -108,6 +109,18 @@ class Host:
             for row in self.client.volumes(filters=label)["Volumes"] or []:
                 self.client.remove_volume(row["Name"], force=True)
             for row in self.client.images(filters=label):
+                self.client.remove_image(row["Id"], force=True)
+
+    def clear_all(self) -> None:
+        """Removes everything but the base image; for an Engine of the test's own."""
+        for row in self.client.containers(all=True):
+            self.client.remove_container(row["Id"], force=True, v=True)
+        for row in self.client.networks(filters={"type": "custom"}):
+            self.client.remove_network(row["Id"])
+        for row in self.client.volumes()["Volumes"] or []:
+            self.client.remove_volume(row["Name"], force=True)
+        for row in self.client.images():
+            if BASE_IMAGE not in (row["RepoTags"] or []):
                 self.client.remove_image(row["Id"], force=True)
 
 
