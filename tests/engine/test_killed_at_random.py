@@ -201,9 +201,7 @@ class Chaos:
         if choice == "amend":
             labels = {"labels": {"note": self._token()}}
             return agent.http.patch(f"/api/v1/environments/{name}", json=labels)
-        if choice == "delete":
-            return agent.http.delete(f"/api/v1/environments/{name}")
-        return agent.http.post(f"/api/v1/environments/{name}/{choice}")
+        return agent.change(name, choice)
 
     def _lab(self, kind: LabKind) -> Lab:
         lab = Lab(version=self._token(), kind=kind)
@@ -222,9 +220,7 @@ class Chaos:
         if lab.kind is LabKind.OWN or self._dice.random() < 0.3:
             return agent.launch(name, lab.archive)
         fields = {"ttl": "3s"} if self._dice.random() < 0.1 else {}
-        return agent.http.put(
-            f"/api/v1/environments/{name}", data=fields, files={"bundle": lab.archive}
-        )
+        return agent.deploy(name, lab.archive, **fields)
 
     def _upload(self, agent: Process) -> Any:
         self._asked.append("upload")
@@ -239,11 +235,9 @@ class Chaos:
 
     async def _settled(self, agent: Process) -> None:
         """Returns when nothing is under way any more."""
-        with anyio.move_on_after(_SETTLED_SECONDS):
-            while (await agent.http.get("/health")).json()["operations"]:
-                await anyio.sleep(0.05)
-            return
-        raise Lost(self._told(["operations are under way for ever"], records(self.root).operations))
+        if not await agent.idle(_SETTLED_SECONDS):
+            told = records(self.root).operations
+            raise Lost(self._told(["operations are under way for ever"], told))
 
     async def _check(self) -> None:
         told = records(self.root).operations
@@ -298,7 +292,7 @@ class Chaos:
     async def _remove_all(self, agent: Process) -> None:
         """Removes all environments: nothing may be left then but bundles and images on record."""
         for name in _NAMES:
-            await agent.http.delete(f"/api/v1/environments/{name}")
+            await agent.change(name, "delete")
         await self._settled(agent)
         self._expected = dict.fromkeys(_NAMES, msgspec.structs.replace(NOTHING, failed=None))
         await self._check()

@@ -164,7 +164,7 @@ def _images(known: Records, stands: Mapping[str, Environment], held: Standing) -
         if tag not in tags:
             yield f"the record of image {tag} has no image"
         owner = stands.get(record.environment) if record.environment else None
-        if record.environment and (owner is None or tag not in owner.images.values()):
+        if record.environment and not (owner and _runs(owner, tag, held)):
             yield f"image {tag} is {record.environment}'s own, which does not run it"
     for name, environment in stands.items():
         for tag in set(environment.images.values()) - tags:
@@ -172,6 +172,11 @@ def _images(known: Records, stands: Mapping[str, Environment], held: Standing) -
     for tag in tags:
         if not tag.startswith(f"{REPOSITORY}/"):
             yield f"image {tag} was pulled or named by a lab"
+
+
+def _runs(owner: Environment, tag: str, held: Standing) -> bool:
+    # A rebuild that failed may have left containers of the earlier image.
+    return tag in owner.images.values() or any(r["Image"] == tag for r in held.of(owner.name))
 
 
 def _files(known: Records, stands: Mapping[str, Environment], root: Path) -> Iterator[str]:
