@@ -11,7 +11,7 @@ from docker.utils import parse_repository_tag
 
 from adapters.docker import erasing
 from adapters.docker.client import EngineClient
-from adapters.docker.removal import Sweep, project_label, volumes
+from adapters.docker.removal import Sweep, project_label, remove_container, volumes
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import (
     Container,
@@ -209,20 +209,19 @@ class DockerProjectResources:
         """Brings in order what Compose left that was cut off while it made containers anew."""
 
         def work(api: APIClient) -> list[str]:
-            standing = [_container(row) for row in _containers(api, project)]
+            rows = api.containers(all=True, filters={"label": project_label(project)})
+            standing = [_container(row) for row in rows]
             names = {container.name for container in standing}
             found = [(c, c.stands_in_for) for c in standing]
             stand_ins = [(c, earlier) for c, earlier in found if earlier is not None]
             for container, earlier in stand_ins:
                 if earlier in names:
-                    _remove_container(api, container.id)
+                    remove_container(api, container.id)
                 else:
                     api.rename(container.id, earlier)
             return sorted(container.name for container, _ in stand_ins)
 
-        return await self._client.call(
-            f"bringing containers of project {project} in order", work, seconds=CHANGE_SECONDS
-        )
+        return await self._client.change(f"bringing containers of project {project} in order", work)
 
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
