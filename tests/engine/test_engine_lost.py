@@ -1,30 +1,38 @@
 """The Engine stopped, killed or frozen amid work, and back again: the agent mends by itself."""
 
 import json
+import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from statistics import quantiles
 
 import anyio
 import anyio.to_thread
 import msgspec
+import psutil
 import pytest
 
 from tests.support import engine
 from tests.support.agent_process import Process, agent_process, some_pool
 from tests.support.expectations import NOTHING, Expected, after, departures, seen
-from tests.support.ground_truth import disagreements, records
+from tests.support.ground_truth import commands, disagreements, records
 from tests.support.manager_server import ManagerServer, manager_server
 from tests.support.private_engine import PrivateEngine, missing, private_engine
+from tests.support.steady_requests import SteadyRequests, steady_requests
 from tests.support.versioned_labs import Lab, LabKind
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(300)]
 
+LOSSES = int(os.environ.get("CHAOS_LOSSES", "2"))
+"""How often the Engine is lost in either way."""
+
 _SOON_SECONDS = 20.0
 """How long after the Engine's return all may take to be right; much of it is Docker's own time."""
+
+_NOTICED_SECONDS = 15.0
 
 _ENDED_SECONDS = 100.0
 """How long operations may take to end while the Engine is away."""
@@ -38,35 +46,16 @@ def own() -> Iterator[PrivateEngine]:
         yield own
 
 
-class Watch:
-    """Asks after the agent's health all the time."""
-
-    def __init__(self, agent: Process) -> None:
-        self._agent = agent
-        self.seconds: list[float] = []
-        """How long each answer took."""
-        self.ready: list[int] = []
-        """What ``/ready`` was answered with."""
-
-    async def run(self) -> None:
-        """Asks until cancelled."""
-        while True:
-            began = time.perf_counter()
-            answer = await self._agent.http.get("/health")
-            self.seconds.append(time.perf_counter() - began)
-            assert answer.status_code == 200
-            self.ready.append((await self._agent.http.get("/ready")).status_code)
-            await anyio.sleep(0.05)
-
-
 class Host:
     """One agent that goes on, and its Engine that does not."""
 
-    def __init__(self, agent: Process, own: PrivateEngine, manager: ManagerServer) -> None:
+    def __init__(
+        self, agent: Process, own: PrivateEngine, manager: ManagerServer, health: SteadyRequests
+    ) -> None:
         self.agent = agent
-        self.own = own
-        self.manager = manager
-        self.watch = Watch(agent)
+        self._own = own
+        self._manager = manager
+        self._health = health
         self._versions = iter(f"v{number}" for number in range(1000))
         self._labs: dict[str, Lab] = {}
         self._expected: dict[str, Expected] = {}
@@ -86,7 +75,9 @@ class Host:
             await self.deploy(name, LabKind.BUILT)
         assert await self.agent.idle(60)
         assert await self.faults() == []
-        with self.own.client() as client:
+        stands = {name for name, expected in self._expected.items() if expected.lab}
+        assert stands == set(names), self._operations()
+        with self._own.client() as client:
             self._expected = {n: seen(client, e, n) for n, e in self._expected.items()}
 
     async def ended(self) -> None:
@@ -103,10 +94,16 @@ class Host:
         faults = ["the agent is not ready"]
         while faults and time.monotonic() - began < _SOON_SECONDS:
             await anyio.sleep(0.2)
-            if (await self.agent.http.get("/ready")).status_code == 200:
+            if await self._ready():
                 faults = await self.faults(running=running)
         assert faults == [], "\n".join([*faults, "", *self._operations()])
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        report = await self.agent.consistency()
+        assert report["consistent"], report
+        return took
+
+    async def _ready(self) -> bool:
+        return (await self.agent.http.get("/ready")).status_code == 200
 
     def _operations(self) -> list[str]:
         return [
@@ -125,16 +122,37 @@ class Host:
             wanted = after(before, of_it, self._labs)
             expected[name] = wanted if running else msgspec.structs.replace(wanted, running=None)
         root = self.agent.root
-        with self.own.client() as client:
+        with self._own.client() as client:
             found = [*departures(client, root, expected), *disagreements(client, root)]
         if not found:
             self._expected = expected
             self._known |= {operation.id for operation in new}
         return found
 
-    def reported(self) -> list[Mapping[str, int]]:
-        """What the manager was told."""
-        return [json.loads(request.partition(b"\r\n\r\n")[2]) for request in self.manager.requests]
+    async def known_to_be_away(self) -> None:
+        """Returns when the agent says that it cannot work, and the manager has been told so.
+
+        What it is told is that the host is full, and never that nothing runs there.
+        """
+        with anyio.fail_after(_NOTICED_SECONDS):
+            while await self._ready():
+                await anyio.sleep(0.1)
+            told = len(self._manager.requests)
+            while len(self._manager.requests) < told + 2:
+                await anyio.sleep(0.1)
+        for request in self._manager.requests[told + 1 :]:
+            report = json.loads(request.partition(b"\r\n\r\n")[2])
+            assert report["cpu"] == 100
+            assert report["containers"] > 0
+
+    def stayed_well(self) -> None:
+        """Health was told in milliseconds all the while."""
+        answers = self._health.answers
+        assert {answer.status for answer in answers} == {200}
+        seconds = [answer.seconds for answer in answers]
+        *_, slow = quantiles(seconds, n=20)
+        assert slow < 0.1, f"one in twenty took {slow:.3f} s, the longest {max(seconds):.3f} s"
+        assert max(seconds) < 2.0
 
 
 @asynccontextmanager
@@ -152,12 +170,10 @@ async def host(root: Path, own: PrivateEngine, **variables: str) -> AsyncIterato
             LOG_LEVEL="DEBUG",
             **variables,
         ) as agent,
-        anyio.create_task_group() as group,
     ):
-        found = Host(agent, own, manager)
-        group.start_soon(found.watch.run)
-        yield found
-        group.cancel_scope.cancel()
+        address, output = str(agent.http.base_url), root / "health"
+        with steady_requests(address, "/health", seconds=0.05, output=output) as health:
+            yield Host(agent, own, manager, health)
 
 
 async def much(host: Host) -> None:
@@ -170,22 +186,10 @@ async def much(host: Host) -> None:
         assert answer.status_code == 202, answer.text
 
 
-def assert_stayed_well(host: Host) -> None:
-    """Health was told in milliseconds all the while, and the manager was sent no work."""
-    *_, slow = quantiles(host.watch.seconds, n=20)
-    assert slow < 0.1, (
-        f"one in twenty took {slow:.3f} s, the longest {max(host.watch.seconds):.3f} s"
-    )
-    assert max(host.watch.seconds) < 2.0
-    away = [report for report in host.reported() if report["cpu"] == 100]
-    assert away, "the manager was never told that nothing can be placed here"
-    assert all(report["containers"] > 0 for report in away)
-
-
 STANDING = ("again", "plain-again", "gone", "restarted", "rebuilt", "still")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(LOSSES))
 @pytest.mark.parametrize("how", ["stop", "kill"])
 async def test_an_engine_that_went_and_came_back_leaves_nothing_half_done(
     tmp_path: Path, own: PrivateEngine, how: str, seed: int
@@ -199,11 +203,71 @@ async def test_an_engine_that_went_and_came_back_leaves_nothing_half_done(
         await anyio.to_thread.run_sync(lose)
 
         await lab_host.ended()
-        with anyio.fail_after(10):
-            while lab_host.watch.ready[-1] != 503:
-                await anyio.sleep(0.1)
+        await lab_host.known_to_be_away()
         await anyio.to_thread.run_sync(own.start)
         took = await lab_host.right(running=True)
 
         print(f"Lost after {delay:.1f} s; right {took:.1f} s after its return")
-        assert_stayed_well(lab_host)
+        lab_host.stayed_well()
+
+
+async def test_an_engine_that_froze_and_went_on_leaves_nothing_half_done(
+    tmp_path: Path, own: PrivateEngine
+) -> None:
+    # Each limit ends while the Engine is frozen, so that what it takes up late is nobody's.
+    waits = {"START_TIMEOUT": "15", "STOP_TIMEOUT": "10", "BUILD_TIMEOUT": "15"}
+    calls = {"ENGINE_TIMEOUT": "3", "ENGINE_CHANGE_TIMEOUT": "5"}
+    limits = {**waits, **calls, "DEPLOY_TIMEOUT": "20"}
+    async with host(tmp_path, own, **limits) as lab_host:
+        await lab_host.stand(*STANDING)
+        await much(lab_host)
+        await anyio.sleep(1.2)
+        own.freeze()
+
+        await lab_host.ended()
+        await lab_host.known_to_be_away()
+        own.thaw()
+        took = await lab_host.right(running=True)
+
+        print(f"Right {took:.1f} s after it went on")
+        lab_host.stayed_well()
+
+
+async def test_without_its_containers_an_engine_comes_back_to_states_that_say_so(
+    tmp_path: Path,
+) -> None:
+    if reason := missing():
+        engine.skip_or_fail(reason)
+    with private_engine() as own:
+        async with host(tmp_path, own) as lab_host:
+            await lab_host.stand("one", "two")
+            await anyio.to_thread.run_sync(own.kill)
+            await lab_host.known_to_be_away()
+            await anyio.to_thread.run_sync(own.start)
+            await lab_host.right(running=False)
+
+            states = {n: r.state for n, r in records(tmp_path).environments.items()}
+            assert states == dict.fromkeys(("one", "two"), "stopped")
+
+
+async def test_a_command_that_is_killed_ends_its_operation_and_leaves_nothing(
+    tmp_path: Path, own: PrivateEngine
+) -> None:
+    dice = random.Random(1)  # noqa: S311 - moments that can be repeated
+    async with host(tmp_path, own) as lab_host:
+        await lab_host.stand("again", "plain-again")
+        killed = 0
+        for number in range(8):
+            await lab_host.deploy(f"new-{number}", LabKind.SLOW)
+            await lab_host.deploy("again", LabKind.SLOW)
+            await lab_host.deploy("plain-again", LabKind.PLAIN)
+            await anyio.sleep(dice.uniform(0.1, 2.0))
+            for command in commands(tmp_path):
+                with suppress(psutil.NoSuchProcess):
+                    command.kill()
+                    killed += 1
+            await lab_host.ended()
+            await lab_host.right(running=True)
+
+        assert killed
+        print(f"{killed} commands killed")

@@ -127,6 +127,7 @@ class Chaos:
             async with agent_process(self.root, **self._variables) as agent:
                 await self._settled(agent)
                 await self._check()
+                await self._own_word(agent)
                 await self._fill(agent)
                 await self._killed_at_work(agent)
             if self._dice.random() < _AGAIN:
@@ -258,6 +259,13 @@ class Chaos:
             raise Lost(self._told(faults, new))
         for name, expected in self._expected.items():
             self._expected[name] = seen(self._client, expected, name)
+
+    async def _own_word(self, agent: Process) -> None:
+        """The agent finds all in order too."""
+        report = await agent.consistency()
+        if not report["consistent"]:
+            told = [f"the agent finds {difference}" for difference in report["differences"]]
+            raise Lost(self._told(told, []))
 
     async def _faults(self) -> list[str]:
         """What is wrong still after a moment, as what containers do takes one."""

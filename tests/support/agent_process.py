@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -80,6 +81,13 @@ class Process:
                     pass
                 await anyio.sleep(0.05)
 
+    async def consistency(self) -> Mapping[str, Any]:
+        """What a look of this moment at records, Engine and disk finds."""
+        answer = await self.http.get("/api/v1/system/consistency?fresh=true")
+        assert answer.status_code == 200, answer.text
+        report: Mapping[str, Any] = answer.json()
+        return report
+
     async def kill(self) -> None:
         """Kills it, as the kernel does when memory is short; what it had started stays."""
         self.process.send_signal(signal.SIGKILL)
@@ -102,23 +110,20 @@ def some_pool() -> str:
 async def agent_process(
     root: Path,
     *,
-    ready: bool = True,
     program: Sequence[str] = SERVE,
     through: Sequence[str] = (),
     **variables: str,
 ) -> AsyncIterator[Process]:
-    """An agent of its own process, killed at the end if it still runs.
+    """An agent of its own process that is able to work, killed at the end if it still runs.
 
     Args:
         root: where its folders and its log are.
-        ready: wait until it is able to work.
         program: the module that runs, and its arguments.
         through: a command that runs it.
         variables: settings beside those that every test needs.
     """
     async with starting_agent(root, variables, program=program, through=through) as agent:
-        if ready:
-            await agent.ready()
+        await agent.ready()
         yield agent
 
 

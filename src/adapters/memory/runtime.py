@@ -131,18 +131,18 @@ class MemoryProjectResources:
 
     async def finish_replacing(self, project: str) -> Sequence[str]:
         """Brings in order what Compose left that was cut off while it made containers anew."""
-        await self._engine.answer()
+        await self._engine.answer("list containers")
         standing = self._engine.containers
-        stand_ins = [
-            (name, earlier)
-            for name in sorted(self._engine.of_project(project))
-            if (earlier := standing[name].stands_in_for) is not None
-        ]
-        for name, earlier in stand_ins:
-            if earlier not in standing:
-                standing[earlier] = msgspec.structs.replace(standing[name], name=earlier)
-            self._engine.remove(name)
-        return [name for name, _ in stand_ins]
+        found = [standing[name] for name in sorted(self._engine.of_project(project))]
+        stand_ins = [(c, c.stands_in_for) for c in found if c.stands_in_for is not None]
+        for container, earlier in stand_ins:
+            if earlier in standing:
+                remove = partial(self._engine.removed, container.id)
+                await self._engine.answer(f"remove container {container.name}", remove)
+            else:
+                rename = partial(self._engine.rename, container.id, earlier)
+                await self._engine.answer(f"rename container {container.name}", rename)
+        return [container.name for container, _ in stand_ins]
 
     async def sweep(
         self, project: str, *, keep_volumes: Collection[str] = (), cut_off: bool = False
