@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -247,17 +246,11 @@ async def look(world: DiskWorld, state: Path) -> tuple[Footprint, dict[str, int]
 
 
 @pytest.fixture
-def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder in memory, where there is one: records are flushed to disk a thousand times here.
-
-    Temporary files go to ``tmp`` in it.
-    """
-    memory = Path("/dev/shm")
-    place = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
-    (place / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place / "tmp"))
-    yield place
-    shutil.rmtree(place)
+def root(in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The agent's folders, and ``tmp`` for temporary files."""
+    (in_memory / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(in_memory / "tmp"))
+    return in_memory
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from domain.bundles import BundleLimits
 from domain.names import BundleDigest
 from domain.ports.workspaces import Bundle
 
-_BATCH_BYTES = 1024 * 1024
+# Many may be received at once, and each holds as much.
+_BATCH_BYTES = 256 * 1024
 
 
 class DiskBundles:
@@ -62,13 +63,9 @@ class DiskBundles:
     async def _write(
         self, descriptor: int, chunks: AsyncIterable[bytes]
     ) -> tuple[int, BundleDigest]:
-        size, digest = 0, hashlib.sha256()
-        batch = bytearray()
+        size, digest, batch = 0, hashlib.sha256(), bytearray()
 
-        async def flush() -> None:
-            data = bytes(batch)
-            batch.clear()
-
+        async def write(data: bytearray) -> None:
             def work() -> None:
                 digest.update(data)
                 _write_all(descriptor, data)
@@ -80,8 +77,9 @@ class DiskBundles:
             self._limits.check_archive(size)
             batch += chunk
             if len(batch) >= _BATCH_BYTES:
-                await flush()
-        await flush()
+                await write(batch)
+                batch = bytearray()
+        await write(batch)
         return size, BundleDigest(f"sha256:{digest.hexdigest()}")
 
     async def discard(self, bundle: Bundle) -> None:
@@ -147,7 +145,7 @@ def _create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(descriptor: int, data: bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
