@@ -62,6 +62,13 @@ class Process:
             return await self.http.delete(path)
         return await self.http.post(f"{path}/{what}")
 
+    async def consistency(self) -> Mapping[str, Any]:
+        """What a look of this moment at records, Engine and disk finds."""
+        answer = await self.http.get("/api/v1/system/consistency?fresh=true")
+        assert answer.status_code == 200, answer.text
+        report: Mapping[str, Any] = answer.json()
+        return report
+
     async def idle(self, seconds: float) -> bool:
         """Whether nothing is under way any more within so long."""
         with anyio.move_on_after(seconds):
