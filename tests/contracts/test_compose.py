@@ -447,6 +447,20 @@ async def test_a_models_images_are_built_under_the_names_that_it_gives_them(worl
     assert tags == [tag]
 
 
+async def test_a_build_leaves_its_notes_beside_the_model_and_nothing_in_the_shared_home(
+    world: World,
+) -> None:
+    folder = await world.project("services: [broken", Dockerfile="FROM busybox\n")
+    build = {"image": f"{world.name}/built:1", "build": {"context": folder.directory}}
+    project = await world.modelled({"services": {"web": build}})
+    home = anyio.Path(world.folder, "home")
+    before = {str(path) async for path in home.rglob("*")}
+
+    await world.compose.build(project, lambda _line: None)
+
+    assert {str(path) async for path in home.rglob("*")} == before
+
+
 async def test_a_models_image_that_must_not_be_pulled_fails_the_start_where_it_is_missing(
     world: World,
 ) -> None:

@@ -191,7 +191,7 @@ def _files(known: Records, stands: Mapping[str, Environment], root: Path) -> Ite
     copies = {name for name in _listed(own / "apart") if name in models}
     yield from _names("apart", _listed(own / "apart"), copies)
     state = {name for name in _listed(root / "state") if not name.startswith("agent.db")}
-    yield from _names("state", state, {"compose"})
+    yield from _names("state", state, {"compose", "reserve"})
 
 
 def _listed(folder: Path) -> set[str]:

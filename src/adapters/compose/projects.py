@@ -142,6 +142,7 @@ class DockerCompose:
             on_line,
             directory=project.directory,
             seconds=self._limits.build_seconds,
+            variables=_notes(project),
         )
 
     async def up(
@@ -224,6 +225,16 @@ def _project(project: Project) -> list[str]:
     for file in project.files:
         arguments += ["--file", f"{project.directory}/{file}"]
     return arguments
+
+
+def _notes(project: Project) -> Mapping[str, str]:
+    """Lets buildx write what it remembers of each build, for ever, to where it goes with the model.
+
+    In the home that all commands share there would be a file more for each image that is built.
+    """
+    if project.model is None:
+        return {}
+    return {"BUILDX_CONFIG": str(Path(project.model).with_name("buildx"))}
 
 
 def _failure(step: Step, finished: process.Finished) -> AgentError:

@@ -9,7 +9,7 @@ Environments stand in ``<root>/<name>``. Whatever is on its way there, or on its
 - ``apart/<name>.<operation>``: what it mounts on its own out of folders that containers write to
 - ``operations/<id>/staged``: a project being prepared, and ``model.json`` beside it
 - ``operations/<id>/previous``: what it replaced, and ``previous.json``, its model
-- ``operations/<id>/build.json``: what is being built
+- ``operations/<id>/build.json``: what is being built, and ``buildx``, what that writes down of it
 - ``operations/<id>/waiting``: a mark, renamed ``installed`` before anything of ``install`` is done,
   so that a project that was staged takes its place on the fullest disk
 - ``removed/<id>``: what is being deleted
