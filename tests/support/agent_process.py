@@ -88,13 +88,6 @@ class Process:
                     pass
                 await anyio.sleep(0.05)
 
-    async def consistency(self) -> Mapping[str, Any]:
-        """What a look of this moment at records, Engine and disk finds."""
-        answer = await self.http.get("/api/v1/system/consistency?fresh=true")
-        assert answer.status_code == 200, answer.text
-        report: Mapping[str, Any] = answer.json()
-        return report
-
     async def kill(self) -> None:
         """Kills it, as the kernel does when memory is short; what it had started stays."""
         self.process.send_signal(signal.SIGKILL)
