@@ -178,5 +178,7 @@ def _to_be_finished(operation: Operation) -> bool:
     """Whether it is taken up again, not undone."""
     if operation.kind in {OperationKind.DEPLOY, OperationKind.BUILD}:
         return False
-    # A change that waited in line has changed nothing; a removal was meant all the same.
-    return operation.kind is OperationKind.DELETE or operation.state is OperationState.RUNNING
+    # A change that waited in line has changed nothing; a removal was meant all the same, and what
+    # the agent itself asked for takes up what had been begun.
+    meant = operation.kind is OperationKind.DELETE or operation.asked == BY_AGENT
+    return meant or operation.state is OperationState.RUNNING
