@@ -244,6 +244,18 @@ def _file_systems(file_systems: tuple[FileSystem, ...]) -> Iterator[Metric]:
             value = getattr(file_system, f"{measure}_bytes")
             family.add_metric([file_system.role, file_system.path], value)
         yield family
+    for measure, text in _INODES.items():
+        family = GaugeMetricFamily(f"host_agent_filesystem_{measure}_inodes", text, labels=labels)
+        for file_system in file_systems:
+            value = getattr(file_system, f"{measure}_inodes")
+            family.add_metric([file_system.role, file_system.path], value)
+        yield family
+
+
+_INODES = {
+    "total": "Files and folders that they can hold; 0 where they set no number.",
+    "free": "How many more of them can be made.",
+}
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -104,6 +104,16 @@ class TestPort:
         assert 0 <= found.free_bytes <= found.total_bytes
         assert 0 <= found.percent <= 100
 
+    async def test_a_file_system_tells_how_many_files_it_can_hold(
+        self, world: World, tmp_path: Path
+    ) -> None:
+        found = await world.metrics.file_system("workspace", str(tmp_path))
+
+        assert found is not None
+        assert 0 <= found.free_inodes <= found.total_inodes
+        assert 0 <= found.free_inodes_percent <= 100
+        assert 0 <= found.free_bytes_percent <= 100
+
     async def test_a_path_that_cannot_be_seen_has_none(self, world: World) -> None:
         assert await world.metrics.file_system("docker", "/not-there/at/all") is None
 

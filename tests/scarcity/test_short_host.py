@@ -8,84 +8,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
 
-from tests.support import engine
 from tests.support.agent_process import Process, agent_process
 from tests.support.api import BUNDLES
 from tests.support.bundles import zip_bundle
+from tests.support.limits import NOBODY, as_user, limited, open_files, status
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
 FILES = {"compose.yaml": "services: {web: {image: 'nginx:1'}}"}
 SMALL = zip_bundle(FILES)
-
-_NOBODY = 54_321
-"""A user that has nothing else, since the kernel counts what all processes of one user have."""
-
-
-_RIGHTS = "-all,+dac_override"
-"""What that user may still do: read the interpreter, wherever that lies."""
-
-
-def as_user(number: int) -> list[str]:
-    """A command that runs another as a user for whom the kernel counts; root is let off."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        engine.skip_or_fail("only root can run a program as another user, with setpriv")
-    return [
-        *("setpriv", "--reuid", str(number), "--regid", str(number), "--clear-groups"),
-        *("--inh-caps", _RIGHTS, "--ambient-caps", _RIGHTS, "--bounding-set", _RIGHTS),
-    ]
-
-
-class Limit:
-    """One limit of a running agent."""
-
-    def __init__(self, agent: Process, name: str, through: Sequence[str] = ()) -> None:
-        self._command = [*through, "prlimit", "--pid", str(agent.process.pid)]
-        self._name = name
-        self._before = self._run(f"--{name}", "--output", "SOFT", "--noheadings").strip()
-
-    def tighten(self, value: int) -> None:
-        """Sets it."""
-        self._run(f"--{self._name}={value}:")
-
-    def loosen(self) -> None:
-        """Sets it to what it was."""
-        self._run(f"--{self._name}={self._before}:")
-
-    def _run(self, *arguments: str) -> str:
-        return subprocess.run(
-            [*self._command, *arguments], check=True, capture_output=True, text=True
-        ).stdout
-
-
-@contextmanager
-def limited(agent: Process, name: str, value: int, through: Sequence[str] = ()) -> Iterator[Limit]:
-    """Holds a running agent to a limit."""
-    limit = Limit(agent, name, through)
-    limit.tighten(value)
-    try:
-        yield limit
-    finally:
-        limit.loosen()
-
-
-def _status(agent: Process, name: str) -> int:
-    """A figure of the kernel's about a process."""
-    lines = Path(f"/proc/{agent.process.pid}/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{name}:"))
-    return int(line.split()[1])
-
-
-def _files(agent: Process) -> int:
-    return len(os.listdir(f"/proc/{agent.process.pid}/fd"))  # noqa: PTH208 - the number is wanted
 
 
 @pytest.fixture
@@ -126,7 +65,7 @@ async def health(agent: Process) -> int:
 async def test_without_files_to_open_it_refuses_and_takes_up_work_when_there_are_some(
     agent: Process,
 ) -> None:
-    with limited(agent, "nofile", _files(agent)) as limit:
+    with limited(agent, "nofile", open_files(agent)) as limit:
         launched = await agent.launch("lab", SMALL)
         uploaded = await agent.http.post(BUNDLES, content=SMALL)
         alive = await agent.http.get("/health")
@@ -154,7 +93,7 @@ async def test_without_memory_it_refuses_and_lives_on(agent: Process) -> None:
             answers[name] = None
 
     # It gets a little more than it has, and 40 bundles at once need much more.
-    with limited(agent, "as", (_status(agent, "VmSize") + 4096) * 1024):
+    with limited(agent, "as", (status(agent, "VmSize") + 4096) * 1024):
         async with anyio.create_task_group() as group:
             for number in range(40):
                 group.start_soon(ask, f"lab-{number}")
@@ -172,10 +111,10 @@ async def test_without_memory_it_refuses_and_lives_on(agent: Process) -> None:
 @pytest.fixture
 async def agent_of_nobody() -> AsyncIterator[Process]:
     """An agent of a user of its own, without the rights by which the kernel counts nothing."""
-    through = as_user(_NOBODY)
+    through = as_user(NOBODY)
     root = Path(tempfile.mkdtemp())
     try:
-        shutil.chown(root, _NOBODY, _NOBODY)
+        shutil.chown(root, NOBODY, NOBODY)
         async with agent_process(
             root, through=through, RUNTIME="memory", MIN_FREE_PERCENT="0"
         ) as agent:
@@ -195,7 +134,7 @@ async def test_without_threads_it_refuses_and_takes_up_work_when_there_are_some(
         answers[name] = await agent.launch(name, SMALL)
 
     # Threads that wait for work are there still, and none is started beside them.
-    with limited(agent, "nproc", 1, as_user(_NOBODY)):
+    with limited(agent, "nproc", 1, as_user(NOBODY)):
         async with anyio.create_task_group() as group:
             for number in range(40):
                 group.start_soon(ask, f"lab-{number}")
@@ -244,7 +183,7 @@ anyio.run(main)
 @pytest.mark.parametrize("spare", [0, 1])
 def test_a_command_that_nobody_could_wait_for_is_refused_and_ended(spare: int) -> None:
     """With one task to spare the command begins, and the thread that waits for it does not."""
-    user = _NOBODY + 1 + spare
+    user = NOBODY + 1 + spare
     with tempfile.TemporaryDirectory() as folder:
         shutil.chown(folder, user)
         marker = Path(folder, "marker")

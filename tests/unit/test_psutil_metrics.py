@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from adapters import psutil_metrics
@@ -108,6 +109,14 @@ class TestFileSystems:
         found = await PsutilMetrics(MemoryClock()).file_system("state", str(tmp_path / "file"))
 
         assert found is not None
+
+    async def test_it_is_as_full_as_df_says(self, tmp_path: Path) -> None:
+        found = await PsutilMetrics(MemoryClock()).file_system("state", str(tmp_path))
+
+        assert found is not None
+        theirs = psutil.disk_usage(str(tmp_path))
+        assert found.total_bytes == theirs.total
+        assert found.percent == pytest.approx(theirs.percent, abs=0.5)
 
 
 class Traffic:

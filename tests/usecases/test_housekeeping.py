@@ -189,6 +189,44 @@ class TestRoom:
         assert answer.status_code == 507
         assert len(world.engine.tags) == 3
 
+    async def test_a_disk_without_inodes_is_as_short_as_one_without_bytes(
+        self, world: World
+    ) -> None:
+        digest = await upload(world, PLAIN)
+        await three_unused(world)
+        world.metrics.free_inodes_percent = 4.0
+
+        answer = await call(world, "PUT", f"{ENVIRONMENTS}/four", {"bundle": digest}, WAIT)
+        shown = (await call(world, "GET", "/system/resources")).json()["file_systems"]
+
+        assert answer.status_code == 507
+        assert "4.0 % of the inodes of the disk" in answer.json()["detail"]
+        assert world.engine.tags == {}
+        assert {disk["free_inodes"] for disk in shown} == {40_000}
+
+    async def test_a_disk_that_counts_no_inodes_is_not_short_of_them(
+        self, world: World, disk: Disk
+    ) -> None:
+        disk(lambda: 50.0)
+
+        assert (await deploy(world, "one", PLAIN)).status_code == 200
+
+    async def test_where_records_have_no_room_nothing_is_deployed_and_all_can_be_removed(
+        self, world: World
+    ) -> None:
+        await deploy(world, "one", PLAIN)
+        digest = await upload(world, PLAIN)
+        world.store.short_of_room = "The disk at /state is full; the rest is held for removals."
+
+        refused = await call(world, "PUT", f"{ENVIRONMENTS}/two", {"bundle": digest}, WAIT)
+        uploaded = await call(world, "POST", BUNDLES)
+        health = (await call(world, "GET", "/health")).json()
+        removed = await remove(world, "one")
+
+        assert (refused.status_code, uploaded.status_code, removed.status_code) == (507, 507, 200)
+        assert "held for removals" in refused.json()["detail"]
+        assert health["status"] == "degraded"
+
     async def test_a_disk_that_cannot_be_seen_refuses_nobody(self, world: World) -> None:
         world.metrics.visible = False
 

@@ -6,6 +6,7 @@ import pytest
 
 from domain.compose_model import ComposeModel
 from domain.ports.compose import Project
+from domain.usecases import resolving
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import deploy, lab, model_of, shown
 
@@ -91,3 +92,19 @@ async def test_variables_in_a_dotenv_that_steer_compose_are_seen(
     await deploy(world, "two", bundle)
 
     assert resolved == ["one", "two"]
+
+
+async def test_what_is_remembered_takes_up_no_more_than_it_may(
+    world: World, resolved: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolving, "MOST_REMEMBERED_BYTES", 3000)
+    large = "services: {web: {image: 'nginx:1', labels: {text: '%s'}}}"
+    for number, text in enumerate(("a" * 1000, "b" * 1000, "c" * 9000)):
+        await deploy(world, f"lab-{number}", lab(large % text))
+
+    # The largest was too large by itself, and nothing that came before it is remembered either.
+    await deploy(world, "again", lab(large % ("c" * 9000)))
+    await deploy(world, "small", lab(large % "d"))
+    await deploy(world, "small-again", lab(large % "d"))
+
+    assert resolved == ["lab-0", "lab-1", "lab-2", "again", "small"]

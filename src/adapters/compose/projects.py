@@ -34,8 +34,14 @@ class ComposeLimits(msgspec.Struct, frozen=True, kw_only=True):
 # Compose's words when it cannot reach the Engine.
 _NO_ENGINE = ("cannot connect to the docker daemon", "error during connect")
 
-# What the Go runtime prints where the host gives it no thread.
-_NO_THREAD = ("failed to create new os thread", "newosproc")
+# How lines begin in which Compose's Go runtime says what the host does not give it. What builds
+# print comes behind a number.
+_LACKING = {
+    "runtime: failed to create new os thread": "threads or processes",
+    "runtime/cgo: pthread_create failed": "threads or processes",
+    "fatal error: runtime: cannot allocate memory": "memory",
+    "runtime: out of memory": "memory",
+}
 
 # Ends what the Go runtime prints where it gets no more memory, whatever else is asked of it.
 _NO_MEMORY = "runtime.goexit"
@@ -181,6 +187,7 @@ class DockerCompose:
         variables: Mapping[str, str] | None = None,
         memory_bytes: int | None = None,
     ) -> process.Finished:
+        signs = _Signs(on_line)
         try:
             finished = await process.run(
                 [*_COMMAND, *arguments],
@@ -188,7 +195,7 @@ class DockerCompose:
                 # The agent's own come last, so that no variable of a stranger can steer Compose.
                 environment={**(variables or {}), **self._environment},
                 seconds=seconds,
-                on_line=on_line,
+                on_line=signs.look,
                 capture=capture,
                 memory_bytes=memory_bytes,
             )
@@ -203,8 +210,34 @@ class DockerCompose:
                 "Install the Docker client with its Compose plugin.",
             ) from fault
         if finished.exit_code != 0:
-            raise _failure(step, finished)
+            raise signs.shortage(limited=memory_bytes is not None) or _failure(
+                step, finished, limited=memory_bytes is not None
+            )
         return finished
+
+
+class _Signs:
+    """Looks for what tells that the host is short of something, in lines on their way."""
+
+    def __init__(self, on_line: OutputLine) -> None:
+        self._on_line = on_line
+        self._lacking: set[str] = set()
+
+    def look(self, line: str) -> None:
+        """Takes one line of output."""
+        text = line.lower()
+        self._lacking |= {lacking for sign, lacking in _LACKING.items() if text.startswith(sign)}
+        self._on_line(line)
+
+    def shortage(self, *, limited: bool) -> HostExhausted | None:
+        """What the host is short of.
+
+        Args:
+            limited: the command may have no more than some memory, so that it is no sign that it
+                got no more.
+        """
+        found = self._lacking - ({"memory"} if limited else set())
+        return HostExhausted(max(found)) if found else None
 
 
 def _command() -> list[str]:
@@ -237,16 +270,14 @@ def _notes(project: Project) -> Mapping[str, str]:
     return {"BUILDX_CONFIG": str(Path(project.model).with_name("buildx"))}
 
 
-def _failure(step: Step, finished: process.Finished) -> AgentError:
+def _failure(step: Step, finished: process.Finished, *, limited: bool) -> AgentError:
     text = "\n".join(finished.tail).lower()
     if any(words in text for words in _NO_ENGINE):
         return EngineUnavailable(
             f"The Docker Engine could not be reached in step {step.value!r}.",
             hint="Is the Docker Engine running, and may the agent use DOCKER_SOCKET?",
         )
-    if any(words in text for words in _NO_THREAD):
-        return HostExhausted("threads or processes")
-    if _NO_MEMORY in text:
+    if _NO_MEMORY in text and limited:
         return StepFailed(
             step,
             "reading the Compose file takes more memory than it may. "
