@@ -1,4 +1,4 @@
-"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|fleet|all``."""
+"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|fleet|queue|all``."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, fleet, labs, many, upload
+from benchmarks import again, deploy, fleet, labs, many, rush, upload
 
 _BENCHMARKS = {
     "deploy": deploy.run,
@@ -17,9 +17,11 @@ _BENCHMARKS = {
     "upload": upload.run,
     "again": again.run,
     "fleet": fleet.run,
+    "queue": rush.run,
 }
 
-_WITHOUT_ENGINE = {"fleet"}
+_WITHOUT_ENGINE = {"fleet", "queue"}
+"""Or with one of their own."""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,34 +1,44 @@
 """A real agent in a process of its own, as it is deployed, on a free port."""
 
 import base64
+import math
 import os
 import secrets
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+import psutil
 from tests.support import engine
 
 from benchmarks import Stopwatch
 from entrypoints.cli.demo.processes import free_port, pause, running
 
-_READY_SECONDS = 30
+_READY_SECONDS = 60
 _SECONDS = 600
 _CHUNK_BYTES = 1024 * 1024
 
 # As many requests as a benchmark makes at once.
-_LIMITS = httpx.Limits(max_connections=64)
+_LIMITS = httpx.Limits(max_connections=250)
 
 
 class Agent:
     """An agent that runs."""
 
-    def __init__(self, http: httpx.Client, process_id: int) -> None:
+    def __init__(
+        self, http: httpx.Client, process: "subprocess.Popen[str]", folder: Path, watch: Stopwatch
+    ) -> None:
+        self.address = str(http.base_url)
+        self.folder = folder
+        self.ready_seconds = math.nan
+        """From its start until it was able to work."""
         self._http = http
-        self._process_id = process_id
+        self._process = process
+        self._watch = watch
 
     def upload(self, bundle: bytes) -> str:
         """Uploads a bundle; its digest."""
@@ -73,12 +83,66 @@ class Agent:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(remove, names))
 
+    def change(self, name: str, what: str) -> None:
+        """Asks for a change of an environment, and does not wait for it."""
+        self._asked("POST", f"/api/v1/environments/{name}/{what}")
+
+    def replace(self, name: str, digest: str) -> None:
+        """Asks for a deploy in place of what stands, and does not wait for it."""
+        self._asked("PUT", f"/api/v1/environments/{name}", json={"bundle": digest})
+
+    def states(self) -> Mapping[str, str]:
+        """The environments' states."""
+        shown = self._asked("GET", "/api/v1/environments?limit=1000").json()["environments"]
+        return {environment["name"]: environment["state"] for environment in shown}
+
+    def is_ready(self) -> bool:
+        """Whether it is able to work."""
+        try:
+            return self._http.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def wait_until_ready(self) -> None:
+        """Returns when it is able to work.
+
+        Raises:
+            RuntimeError: it is not within a while.
+        """
+        while not self.is_ready():
+            if self._watch.seconds > _READY_SECONDS:
+                raise RuntimeError(f"Not ready within {_READY_SECONDS} s:\n{self.log()}")
+            pause(0.02)
+        self.ready_seconds = self._watch.seconds
+
+    def wait_until_idle(self) -> None:
+        """Returns when nothing is under way."""
+        while self._http.get("/health").json()["operations"]:
+            pause(0.05)
+
+    def kill(self) -> None:
+        """Kills it; what it had started stays."""
+        self._process.kill()
+        self._process.wait()
+
+    def log(self) -> str:
+        """The last that it wrote."""
+        return (self.folder / "agent.log").read_text()[-4000:]
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        """The commands that it runs just now."""
+        found = []
+        for child in psutil.Process(self._process.pid).children():
+            with suppress(psutil.Error):
+                found.append(child.cmdline())
+        return [command for command in found if command]
+
     def memory_mb(self, which: str) -> float:
         """Resident memory in millions of bytes: ``VmRSS`` now, ``VmHWM`` the most since its start.
 
         What the commands that it runs use is not in it.
         """
-        status = Path(f"/proc/{self._process_id}/status").read_text()
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
         fields = dict(line.split(":", 1) for line in status.splitlines())
         return int(fields[which].split()[0]) * 1024 / 1e6
 
@@ -97,28 +161,39 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 @contextmanager
 def agent(**variables: str) -> Iterator[Agent]:
-    """An agent with folders of its own, told to end when the block is left.
+    """An agent with folders of its own that is able to work, told to end when the block is left.
 
     Args:
         variables: settings beyond those that every benchmark needs.
     """
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        agent_in(Path(folder), **variables) as started,
+    ):
+        yield started
+
+
+@contextmanager
+def agent_in(folder: Path, **variables: str) -> Iterator[Agent]:
+    """An agent with the folders that an earlier one may have had."""
     port, key = free_port(), secrets.token_hex(16)
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        environment = {**_environment(Path(folder), port, key), **variables}
-        arguments = ["-m", "entrypoints.cli.main", "serve"]
-        log = Path(folder, "agent.log")
-        with (
-            running(arguments, environment, log) as process,
-            httpx.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"X-Server-Key": key},
-                timeout=_SECONDS,
-                limits=_LIMITS,
-                trust_env=False,
-            ) as http,
-        ):
-            _wait_until_ready(http, log)
-            yield Agent(http, process.pid)
+    environment = {**_environment(folder, port, key), **variables}
+    watch = Stopwatch()
+    with (
+        running(
+            ["-m", "entrypoints.cli.main", "serve"], environment, folder / "agent.log"
+        ) as process,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"X-Server-Key": key},
+            timeout=_SECONDS,
+            limits=_LIMITS,
+            trust_env=False,
+        ) as http,
+    ):
+        started = Agent(http, process, folder, watch)
+        started.wait_until_ready()
+        yield started
 
 
 def _environment(folder: Path, port: int, key: str) -> dict[str, str]:
@@ -137,15 +212,3 @@ def _environment(folder: Path, port: int, key: str) -> dict[str, str]:
         # Other agents' rules on this host are none of ours.
         "FIREWALL": "off",
     }
-
-
-def _wait_until_ready(http: httpx.Client, log: Path) -> None:
-    watch = Stopwatch()
-    while watch.seconds < _READY_SECONDS:
-        try:
-            if http.get("/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        pause(0.05)
-    raise RuntimeError(f"The agent was not ready within {_READY_SECONDS} s:\n{log.read_text()}")

@@ -22,11 +22,12 @@ from benchmarks import Stopwatch
 RUN = f"bench-{secrets.token_hex(3)}"
 """Begins the name of everything that this run makes."""
 
-LABELS = {"container-host-agent.benchmark": RUN}
+LABELS = {"agent-benchmark.run": RUN}
 
 _SECONDS = 300
 _MIB = 1024 * 1024
 _COMMAND = ["sleep", "3600"]
+_ENDS_AT_ONCE = {"init": True, "stop_grace_period": "0s", "labels": LABELS}
 
 Files = Mapping[str, str]
 
@@ -54,11 +55,23 @@ def built_lab(*, slow_seconds: int = 0) -> Files:
     }
 
 
+def small_lab() -> Files:
+    """A lab of one service that has to be built, as little as can be."""
+    labels = [f"LABEL {name}={value}" for name, value in LABELS.items()]
+    lines = [f"FROM {engine.BASE_IMAGE}", "COPY page.txt /page.txt", *labels]
+    web = {"build": ".", "command": _COMMAND, **_ENDS_AT_ONCE}
+    document = {"services": {"web": web}, "networks": {"default": {"labels": LABELS}}}
+    return {
+        "compose.yaml": msgspec.json.encode(document).decode(),
+        "Dockerfile": "\n".join([*lines, ""]),
+        "page.txt": f"{secrets.token_hex(16)}\n",
+    }
+
+
 def _compose(web: Mapping[str, object]) -> str:
     side = {"image": engine.BASE_IMAGE, "command": _COMMAND}
-    ends_at_once = {"init": True, "stop_grace_period": "0s", "labels": LABELS}
     document = {
-        "services": {"web": {**web, **ends_at_once}, "side": {**side, **ends_at_once}},
+        "services": {"web": {**web, **_ENDS_AT_ONCE}, "side": {**side, **_ENDS_AT_ONCE}},
         "networks": {"default": {"labels": LABELS}},
     }
     # JSON is YAML.
