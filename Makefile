@@ -7,7 +7,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-annotate --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz run check lint format types layers lock audit clean
+.PHONY: help demo test fuzz crashes run check lint format types layers lock audit clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ $(STAMP): requirements-dev.txt pyproject.toml
 
 demo: $(STAMP) ## Show the agent at work, from key to removed lab
 	$(BIN)/container-host-agent demo
+
+crashes: $(STAMP) ## Every kill and every fault in the midst of whatever agents do; takes minutes
+	$(BIN)/python -m tests.crashes
 
 run: $(STAMP) ## The agent alone in the foreground on port 8003, with a development key
 	$(BIN)/container-host-agent run

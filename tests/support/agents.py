@@ -1,10 +1,11 @@
 """A whole agent on twins, and a client that speaks to its HTTP face."""
 
 import base64
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -30,7 +31,9 @@ from entrypoints.agent import Agent
 from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
-from entrypoints.settings import read_settings
+from entrypoints.settings import Settings, read_settings
+
+T = TypeVar("T")
 
 HOST_ID = "6f1b0a52-0000-4000-8000-000000000001"
 SERVER_KEY = "the-server-key-of-this-host"
@@ -47,16 +50,33 @@ VARIABLES = {
 
 
 @dataclass(kw_only=True)
-class World:
+class Outside:
+    """What outlives an agent."""
+
+    engine: MemoryEngine
+    store: MemoryStore
+    workspaces: MemoryWorkspaces
+    clock: MemoryClock
+
+    def copy(self) -> "Outside":
+        """The same again, in which others can go on."""
+        clock = copy(self.clock)
+        clock._sleepers = []
+        return Outside(
+            engine=_copied(self.engine, watch=None),
+            store=_copied_store(self.store),
+            workspaces=_copied(self.workspaces, bundles=_copied(self.workspaces.bundles)),
+            clock=clock,
+        )
+
+
+@dataclass(kw_only=True)
+class World(Outside):
     """An agent and everything around it."""
 
     agent: Agent
     http: httpx.AsyncClient
-    engine: MemoryEngine
     compose: MemoryCompose
-    store: MemoryStore
-    workspaces: MemoryWorkspaces
-    clock: MemoryClock
     metrics: MemoryMetrics
     manager: MemoryManager
     log: MemoryLog
@@ -81,7 +101,61 @@ def launch_body(name: str, archive: bytes, vpn: bytes = b"client\n") -> dict[str
     }
 
 
+def _copied(thing: T, **others: Any) -> T:
+    """A thing with containers of its own."""
+    fresh = copy(thing)
+    for name, value in vars(thing).items():
+        if isinstance(value, dict):
+            parts = {k: v.copy() if isinstance(v, dict) else v for k, v in value.items()}
+            setattr(fresh, name, parts)
+        elif isinstance(value, list | set):
+            setattr(fresh, name, value.copy())
+    for name, value in others.items():
+        setattr(fresh, name, value)
+    return fresh
+
+
+def _copied_store(store: MemoryStore) -> MemoryStore:
+    fresh = MemoryStore()
+    for name, part in vars(store).items():
+        if name.startswith("_"):
+            setattr(fresh, name, _copied(part, _store=fresh))
+    return fresh
+
+
+_usual_settings = read_settings(VARIABLES)
+
+
+def _settings(variables: Mapping[str, str] | None) -> Settings:
+    return read_settings({**VARIABLES, **variables}) if variables else _usual_settings
+
+
+def outside_of_nobody(variables: Mapping[str, str] | None = None) -> Outside:
+    """A host on which no agent was yet."""
+    limits = bundle_limits(_settings(variables))
+    return Outside(
+        engine=MemoryEngine(),
+        store=MemoryStore(),
+        workspaces=MemoryWorkspaces(limits),
+        clock=MemoryClock(),
+    )
+
+
 _spare_applications: list[Any] = []
+
+
+@contextmanager
+def _face(agent: Agent) -> Iterator[Any]:
+    """The agent's HTTP face, which is made for the first who calls."""
+    made: list[Any] = []
+    with ExitStack() as stack:
+
+        async def face(scope: Any, receive: Any, send: Any) -> None:
+            if not made:
+                made.append(stack.enter_context(application(agent))[0])
+            await made[0](scope, receive, send)
+
+        yield face
 
 
 @contextmanager
@@ -92,8 +166,10 @@ def application(agent: Agent) -> Iterator[tuple[Any, PrometheusExposition]]:
     """
     exposition = PrometheusExposition(agent)
     app = _spare_application(agent, exposition) or create_app(agent, exposition)
-    yield app, exposition
-    _spare_applications.append(app)
+    try:
+        yield app, exposition
+    finally:
+        _spare_applications.append(app)
 
 
 def _spare_application(agent: Agent, exposition: PrometheusExposition) -> Any:
@@ -108,24 +184,26 @@ def _spare_application(agent: Agent, exposition: PrometheusExposition) -> Any:
 
 @asynccontextmanager
 async def agent_on_twins(
-    variables: Mapping[str, str] | None = None, *, outside: World | None = None, ready: bool = True
+    variables: Mapping[str, str] | None = None,
+    *,
+    outside: Outside | None = None,
+    ready: bool = True,
+    wire: Callable[[Adapters], Adapters] | None = None,
 ) -> AsyncIterator[World]:
     """An agent on twins.
 
     Args:
         variables: settings beside the usual ones.
-        outside: an earlier agent's world, to start anew on what it left.
+        outside: what an earlier agent left, to start anew on it.
         ready: let it recover and take work; else that is left to the test.
+        wire: puts something between the agent and the twins.
     """
-    settings = read_settings({**VARIABLES, **(variables or {})})
-    limits = bundle_limits(settings)
-    clock = outside.clock if outside else MemoryClock()
-    engine = outside.engine if outside else MemoryEngine()
-    workspaces = outside.workspaces if outside else MemoryWorkspaces(limits)
+    settings = _settings(variables)
+    outside = outside or outside_of_nobody(variables)
+    clock, engine, workspaces = outside.clock, outside.engine, outside.workspaces
     workspaces.bundles.restart()
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
-    store = outside.store if outside else MemoryStore()
     logs, events = MemoryLogs(engine), MemoryEvents(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
@@ -137,26 +215,24 @@ async def agent_on_twins(
         events=events,
         firewall=MemoryFirewall(),
     )
-    agent = await assemble(
-        settings,
-        Adapters(
-            runtime=runtime,
-            metrics=metrics,
-            manager=manager if settings.manager_url else None,
-            store=store,
-            bundles=workspaces.bundles,
-            workspaces=workspaces,
-            contexts=MemoryContexts(workspaces),
-            host_network=MemoryHostNetwork("10.0.0.0/24"),
-            clock=clock,
-            log=log,
-        ),
+    adapters = Adapters(
+        runtime=runtime,
+        metrics=metrics,
+        manager=manager if settings.manager_url else None,
+        store=outside.store,
+        bundles=workspaces.bundles,
+        workspaces=workspaces,
+        contexts=MemoryContexts(workspaces),
+        host_network=MemoryHostNetwork("10.0.0.0/24"),
+        clock=clock,
+        log=log,
     )
+    agent = await assemble(settings, wire(adapters) if wire is not None else adapters)
     async with AsyncExitStack() as stack:
-        app, _ = stack.enter_context(application(agent))
+        face = stack.enter_context(_face(agent))
         await stack.enter_async_context(agent.operations)
         http = await stack.enter_async_context(
-            httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://agent")
+            httpx.AsyncClient(transport=httpx.ASGITransport(app=face), base_url="http://agent")
         )
         await agent.host.observe()
         if ready:
@@ -166,7 +242,7 @@ async def agent_on_twins(
             http=http,
             engine=engine,
             compose=compose,
-            store=store,
+            store=outside.store,
             workspaces=workspaces,
             clock=clock,
             metrics=metrics,
