@@ -1,4 +1,4 @@
-"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|fleet|queue|all``."""
+"""Runs benchmarks: ``python -m benchmarks NAME``, or ``all``."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, fleet, labs, many, rush, upload
+from benchmarks import again, deploy, fleet, labs, many, recovery, rush, upload
 
 _BENCHMARKS = {
     "deploy": deploy.run,
@@ -18,9 +18,11 @@ _BENCHMARKS = {
     "again": again.run,
     "fleet": fleet.run,
     "queue": rush.run,
+    "recovery": recovery.run_after_kill,
+    "return": recovery.run_after_return,
 }
 
-_WITHOUT_ENGINE = {"fleet", "queue"}
+_WITHOUT_ENGINE = {"fleet", "queue", "recovery", "return"}
 """Or with one of their own."""
 
 
