@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support import engine
 from tests.support.agent_process import Process
 
@@ -20,8 +22,10 @@ _RIGHTS = "-all,+dac_override"
 
 def as_user(number: int) -> list[str]:
     """A command that runs another as a user for whom the kernel counts; root is let off."""
-    if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        engine.skip_or_fail("only root can run a program as another user, with setpriv")
+    if os.geteuid() != 0:
+        pytest.skip("only root can run a program as another user")
+    if shutil.which("setpriv") is None:
+        engine.skip_or_fail("setpriv is not installed, which runs a program as another user")
     return [
         *("setpriv", "--reuid", str(number), "--regid", str(number), "--clear-groups"),
         *("--inh-caps", _RIGHTS, "--ambient-caps", _RIGHTS, "--bounding-set", _RIGHTS),
