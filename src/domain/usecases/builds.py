@@ -31,7 +31,7 @@ from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
 from domain.ports.store import Environments, ImageRecords, OperationRecords
 from domain.ports.workspaces import Workspaces
-from domain.usecases.operations import Run
+from domain.usecases.runs import Run
 
 # What a build takes in that is not in its context, so that nobody can tell what comes of it.
 _UNTOLD = ("additional_contexts", "ssh", "secrets")

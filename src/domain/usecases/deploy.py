@@ -41,9 +41,10 @@ from domain.usecases.builds import Builds, Planned
 from domain.usecases.clearing import Clearing
 from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
-from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.resolving import Resolving
+from domain.usecases.runs import Run, Ticket
 from domain.usecases.space import Space
 from domain.usecases.stopping import Stopping
 from domain.usecases.undo import Undo

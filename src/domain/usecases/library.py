@@ -25,8 +25,9 @@ from domain.ports.workspaces import Bundle, BundleContents, Bundles, Workspaces
 from domain.usecases.builds import Builds, Planned
 from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
-from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.operations import Operations
 from domain.usecases.resolving import Resolving
+from domain.usecases.runs import Run, Ticket
 from domain.usecases.space import Space
 from domain.usecases.staging import Staging
 

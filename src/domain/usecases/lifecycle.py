@@ -30,8 +30,9 @@ from domain.usecases.builds import Builds, Planned, Rebuild
 from domain.usecases.clearing import Clearing
 from domain.usecases.gate import Gate
 from domain.usecases.inventory import InventoryWatch
-from domain.usecases.operations import Operations, Run, Ticket
+from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
+from domain.usecases.runs import Run, Ticket
 from domain.usecases.standing import Standing
 from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping

@@ -8,7 +8,7 @@ from domain.operations import Step
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose
 from domain.usecases.inventory import InventoryWatch
-from domain.usecases.operations import Run
+from domain.usecases.runs import Run
 
 _PAUSES_SECONDS = (0.0, 0.1, 0.4, 1.0, 3.0)
 """Before each look: the Engine lists a container as running for a moment after it has ended."""

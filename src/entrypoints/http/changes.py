@@ -13,7 +13,7 @@ from domain.findings import Finding
 from domain.keys import Caller
 from domain.names import OperationId
 from domain.operations import Asked, Operation, OperationKind, OperationState, Step
-from domain.usecases.operations import Ticket
+from domain.usecases.runs import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.problems import agent_problem, recorded_problem

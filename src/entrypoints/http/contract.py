@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from domain.errors import StepTimedOut
 from domain.names import EnvironmentName, environment_name
 from domain.usecases.deploy import DeployRequest
-from domain.usecases.operations import Ticket
+from domain.usecases.runs import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.launch_body import read_launch

@@ -20,7 +20,7 @@ from domain.timeline import TimelineEntry
 from domain.usecases.builds import Rebuild
 from domain.usecases.deploy import DeployRequest
 from domain.usecases.lifetimes import Amendment
-from domain.usecases.operations import Ticket
+from domain.usecases.runs import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
 from entrypoints.http.changes import OperationView, asked, caller_name, change
