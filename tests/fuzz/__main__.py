@@ -97,7 +97,8 @@ def _fuzz(url: str, folder: Path, examples: str, *, key: bool, known: dict[str, 
         "--request-timeout=20",
         "--generation-deterministic",
         "--warnings=off",
-        "--workers=2",
+        # Python 3.11 counts the depth of what it parses for all threads together, and breaks by it.
+        "--workers=1",
         "--no-color",
         *([f"--header=X-Server-Key: {KEY}"] if key else []),
     ]
