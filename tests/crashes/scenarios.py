@@ -17,6 +17,8 @@ class Scenario:
     act: Act
     before: tuple[Act, ...] = ()
     """What was done before it began."""
+    first: Act | None = None
+    """What is done first of two things, and may be all that was done when it is cut off."""
     concerns: tuple[str, ...] = (LAB,)
     ready: bool = True
     """Whether the agent has recovered when it begins; else that is what it does."""
@@ -67,7 +69,8 @@ def _cut(
     before: tuple[Act, ...] = _UPLOADED,
 ) -> Scenario:
     act = partial(act, step=step)
-    return Scenario(f"{name}, in {step}", act, before=before, whole=False)
+    first = partial(put, archive=acts.RICH)
+    return Scenario(f"{name}, in {step}", act, before=before, first=first, whole=False)
 
 
 def _two(name: str, second: bytes) -> Scenario:

@@ -62,6 +62,8 @@ class Expected:
     """What it begins with."""
     before: dict[str, Any]
     after: dict[str, Any]
+    first: dict[str, Any]
+    """As it is when only the first of two things was done."""
     calls: list[str]
     left: dict[int, Left]
     requests: list[int]
@@ -112,12 +114,21 @@ async def _survey(scenario: Scenario) -> Expected:
             outside=outside,
             before=told_of(outside, scenario),
             after=told_of(host.outside, scenario),
+            first=await _first(outside.copy(), scenario),
             calls=line.calls,
             left=survey.left,
             requests=survey.requests,
             commands=survey.commands,
             stood=frozenset(outside.engine.tags),
         )
+
+
+async def _first(outside: Outside, scenario: Scenario) -> dict[str, Any]:
+    if scenario.first is not None:
+        async with a_host(outside) as host, host.agent() as world:
+            await scenario.first(world, Story())
+            await all_done(world)
+    return told_of(outside, scenario)
 
 
 def told_of(outside: Outside, scenario: Scenario) -> dict[str, Any]:

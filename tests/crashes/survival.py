@@ -144,6 +144,7 @@ def _neither(world: World, scenario: Scenario, expected: Expected, story: Story)
         now = told_of(world, scenario)[name]
         before, after = expected.before[name], expected.after[name]
         undone = now == before or (_nothing_stood(before) and failed_for_good(world, name))
+        undone = undone or now == expected.first[name]
         if name in story.promised and now != after:
             yield f"{name} should have gone: {_difference(after, now)}"
         elif now != after and not undone:

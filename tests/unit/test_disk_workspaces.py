@@ -22,11 +22,11 @@ from domain.names import EnvironmentName, OperationId
 from domain.ports.workspaces import Bundle
 from tests.support import bundles
 from tests.support.bundles import COMPOSE, zip_bundle
-from tests.support.killed import LAB, OPERATION
+from tests.support.other_user import LAB
 
 pytestmark = pytest.mark.anyio
 
-EARLIER = OperationId("op-1")
+EARLIER, OPERATION = OperationId("op-1"), OperationId("op-2")
 NOBODY = 65534
 ONE = zip_bundle({"compose.yaml": COMPOSE, "src/app.py": "one"})
 TWO = zip_bundle({"compose.yaml": COMPOSE, "src/app.py": "two"})
@@ -247,62 +247,7 @@ class _swapping:  # noqa: N801 - reads as what it does
 
 
 class TestKills:
-    """Wherever the agent is killed, what stood stands again, and nothing is left over."""
-
-    @pytest.mark.parametrize(
-        ("call", "step"),
-        [*[("install", step) for step in range(4)], *[("roll_back", step) for step in range(8)]],
-    )
-    @pytest.mark.parametrize("earlier", [True, False], ids=["earlier", "first"])
-    async def test_rolling_back_after_a_kill_brings_back_what_stood(
-        self, tmp_path: Path, call: str, step: int, earlier: bool
-    ) -> None:
-        root = tmp_path / "root"
-        disk = await workspaces_in(root)
-        if earlier:
-            await deploy(disk, EARLIER, ONE)
-        await stage(disk, OPERATION, TWO)
-        _killed(root, call, step)
-
-        disk = await workspaces_in(root)
-        await disk.tidy()
-        await disk.roll_back(OPERATION, LAB)
-        await disk.roll_back(OPERATION, LAB)
-
-        home = root / LAB
-        assert home.exists() is earlier
-        assert not earlier or (home / "src/app.py").read_bytes() == b"one"
-        assert await disk.unfinished() == []
-        assert left_over(root) == []
-
-    async def test_the_kills_cover_every_step_of_an_install(self, tmp_path: Path) -> None:
-        codes = []
-        for step in range(4):
-            root = tmp_path / str(step)
-            disk = await workspaces_in(root)
-            await deploy(disk, EARLIER, ONE)
-            await stage(disk, OPERATION, TWO)
-            codes.append(_killed(root, "install", step).returncode)
-
-        assert codes == [9, 9, 9, 0]
-
-    @pytest.mark.parametrize("step", range(6))
-    async def test_an_environment_that_is_half_removed_does_not_stand(
-        self, tmp_path: Path, step: int
-    ) -> None:
-        root = tmp_path / "root"
-        disk = await workspaces_in(root)
-        home = await deploy(disk, EARLIER, ONE)
-        _killed(root, "remove", step)
-
-        disk = await workspaces_in(root)
-        whole = (home / "src/app.py").exists() and (home / "compose.yaml").exists()
-        assert (await disk.project(LAB) is not None) is whole
-        await disk.tidy()
-        await disk.remove(LAB)
-
-        assert not home.exists()
-        assert left_over(root) == []
+    """What is left when the agent is killed; ``test_disk_cuts`` cuts it off in each single step."""
 
     async def test_archives_of_a_killed_agent_are_dropped(
         self, disk: DiskWorkspaces, tmp_path: Path
@@ -316,13 +261,10 @@ class TestKills:
         assert left_over(tmp_path / "root") == [f"bundles/{waiting.id}"]
 
 
-def _killed(
-    root: Path, call: str, step: int, uid: int | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.support.killed", str(root), call, str(step)]
-    if uid is not None:
-        command.append(str(uid))
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+def _as_nobody(root: Path, call: str) -> str:
+    """What a call says that another user makes."""
+    command = [sys.executable, "-m", "tests.support.other_user", str(root), call, str(NOBODY)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 class TestCancelled:
@@ -476,9 +418,7 @@ class TestRemoval:
         for folder, closed in (("closed/deeper", 0o000), ("closed", 0o555), ("src", 0o000)):
             (home / folder).chmod(closed)
 
-        ended = _killed(foreign, "remove", 999, NOBODY)
-
-        assert (ended.stdout, ended.returncode) == ("", 0)
+        assert _as_nobody(foreign, "remove") == ""
         assert left_over(foreign) == []
 
     @needs_root
@@ -491,15 +431,15 @@ class TestRemoval:
         (home / "data").mkdir()
         (home / "data" / "theirs").touch()
 
-        ended = _killed(foreign, "remove", 999, NOBODY)
-        again = _killed(foreign, "remove", 999, NOBODY)
+        ended = _as_nobody(foreign, "remove")
+        again = _as_nobody(foreign, "remove")
 
-        assert ended.stdout.startswith(f"StorageFailed: Files in {foreign}/.agent/removed/lab.")
-        assert again.stdout == ended.stdout
-        assert "Run the agent as root" in ended.stdout
+        assert ended.startswith(f"StorageFailed: Files in {foreign}/.agent/removed/lab.")
+        assert again == ended
+        assert "Run the agent as root" in ended
         assert await disk.project(LAB) is None
         _give_to_nobody(foreign)
-        assert _killed(foreign, "remove", 999, NOBODY).stdout == ""
+        assert _as_nobody(foreign, "remove") == ""
         assert left_over(foreign) == []
 
     @needs_root
@@ -512,9 +452,9 @@ class TestRemoval:
         _give_to_nobody(foreign)
         os.chown(removed / "b.1" / "data", 0, 0)
 
-        ended = _killed(foreign, "tidy", 999, NOBODY)
+        ended = _as_nobody(foreign, "tidy")
 
-        assert ended.stdout.startswith("StorageFailed")
+        assert ended.startswith("StorageFailed")
         assert [path.name for path in removed.iterdir()] == ["b.1"]
 
 

@@ -49,6 +49,9 @@ from domain.names import EnvironmentName, OperationId, environment_name
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle, BundleContents
 
+_FRESH = ".json.new"
+"""Ends the names of models that are being written."""
+
 
 class DiskWorkspaces:
     """One folder for each environment under ``root``."""
@@ -256,9 +259,14 @@ class DiskWorkspaces:
 
     async def replace_model(self, name: EnvironmentName, document: Document) -> None:
         """Writes the model of the project that stands, in one go."""
-        fresh = self._models / f"{name}.json.new"
-        await self._write_document(fresh, document)
-        await self._storage.run("writing a model", lambda: fresh.replace(self._model_path(name)))
+        fresh = self._models / f"{name}{_FRESH}"
+
+        def work() -> None:
+            fresh.unlink(missing_ok=True)
+            _write_secret(fresh, msgspec.json.encode(document))
+            fresh.replace(self._model_path(name))
+
+        await self._storage.run("writing a model", work)
 
     def _model_path(self, name: EnvironmentName) -> Path:
         return self._models / f"{name}.json"
@@ -383,6 +391,12 @@ class DiskWorkspaces:
 
     async def tidy(self) -> None:
         """Finishes removals that were cut off, and drops archives nobody waits for."""
+
+        def work() -> None:
+            for model in self._models.glob(f"*{_FRESH}"):
+                model.unlink(missing_ok=True)
+
+        await self._storage.clear("removing models that were being written", work)
         await self.finish_removals()
 
     async def _remove(self, path: Path, what: str) -> None:
