@@ -10,7 +10,7 @@ from functools import partial
 import anyio
 
 from domain.errors import AgentError, EngineRefused, EnvironmentNotFound, StorageFailed
-from domain.names import EnvironmentName
+from domain.names import EnvironmentName, OperationId
 from domain.operations import BY_AGENT, Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose
@@ -64,6 +64,7 @@ class Recovery:
         self._lifecycle = lifecycle
         self._clock = clock
         self._log = log
+        self._taken_up: set[OperationId] = set()
         self.trouble: str = ""
         """Why it has not come to its end; empty when it has."""
 
@@ -89,7 +90,7 @@ class Recovery:
 
     async def _once(self) -> None:
         await self._inventory.refresh()
-        cut_off = await self._records.unended()
+        cut_off = await self._cut_off()
         at_work = any(operation.state is OperationState.RUNNING for operation in cut_off)
         if strays := await self._compose.end_strays(cut_off=at_work):
             self._log.warning("commands of a killed agent ended", processes=strays)
@@ -106,6 +107,11 @@ class Recovery:
         # What was undone has changed the picture.
         await self._consistency.look(seconds=MEND_SECONDS)
         self._operations.open()
+
+    async def _cut_off(self) -> Sequence[Operation]:
+        """Operations of earlier agents that have not ended; this one's own go on beside this."""
+        unended = await self._records.unended()
+        return [o for o in unended if self._operations.live(o.id) is None]
 
     def _tell(self, operation: Operation) -> None:
         self._log.warning(
@@ -166,11 +172,14 @@ class Recovery:
             OperationKind.RESET: partial(self._lifecycle.reset, asked=BY_AGENT),
         }
         try:
-            await finish[operation.kind](operation.target)
+            if operation.id not in self._taken_up:
+                await finish[operation.kind](operation.target)
         except EnvironmentNotFound:
             self._log.debug(
                 "nothing left to resume", operation=operation.id, kind=operation.kind.value
             )
+        # Not once more if all of this is tried again.
+        self._taken_up.add(operation.id)
         await self._mending.close(operation, OperationState.INTERRUPTED)
 
 
