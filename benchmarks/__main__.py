@@ -1,4 +1,4 @@
-"""Runs benchmarks: ``python -m benchmarks NAME``, or ``all``."""
+"""Runs benchmarks: ``python -m benchmarks NAME``, or ``all`` of them."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, fleet, labs, many, recovery, rush, upload
+from benchmarks import again, deploy, engine_return, fleet, labs, many, recovery, rush, upload
 
 _BENCHMARKS = {
     "deploy": deploy.run,
@@ -18,8 +18,8 @@ _BENCHMARKS = {
     "again": again.run,
     "fleet": fleet.run,
     "queue": rush.run,
-    "recovery": recovery.run_after_kill,
-    "return": recovery.run_after_return,
+    "recovery": recovery.run,
+    "return": engine_return.run,
 }
 
 _WITHOUT_ENGINE = {"fleet", "queue", "recovery", "return"}

@@ -37,6 +37,12 @@ def unbuilt_lab() -> Files:
     return {"compose.yaml": _compose({"image": engine.BASE_IMAGE, "command": _COMMAND})}
 
 
+def lasting_lab() -> Files:
+    """A lab whose containers the Engine starts again by itself."""
+    web = {"image": engine.BASE_IMAGE, "command": _COMMAND, "restart": "always"}
+    return {"compose.yaml": _compose(web)}
+
+
 def built_lab(*, slow_seconds: int = 0) -> Files:
     """A lab whose web service has to be built, since no other has the same file.
 

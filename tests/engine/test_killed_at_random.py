@@ -187,6 +187,8 @@ class Chaos:
             work.append(self._upload(agent))
         if self._dice.random() < 0.3:
             work.append(self._build(agent))
+        if self._dice.random() < 0.3:
+            work.append(self._cancel(agent, names[-1], self._dice.random()))
         return work
 
     def _of(self, agent: Process, name: str) -> Any:
@@ -233,6 +235,13 @@ class Chaos:
         self._asked.append(f"build {lab}")
         digest = (await agent.http.post("/api/v1/bundles", content=lab.archive)).json()["digest"]
         return await agent.http.post(f"/api/v1/bundles/{digest}/build")
+
+    async def _cancel(self, agent: Process, name: str, after: float) -> httpx.Response:
+        self._asked.append(f"cancel what is under way of {name} after {after:.1f} s")
+        await anyio.sleep(after)
+        newest = await agent.http.get(f"/api/v1/operations?environment={name}&limit=1")
+        (operation,) = newest.json()["operations"] or [{"id": "none"}]
+        return await agent.http.delete(f"/api/v1/operations/{operation['id']}")
 
     async def _settled(self, agent: Process) -> None:
         """Returns when nothing is under way any more."""

@@ -228,3 +228,11 @@ async def test_a_command_gets_no_more_memory_than_it_may() -> None:
 
     assert finished.exit_code not in {0, None}
     assert "memory" in " ".join(finished.tail)
+
+
+async def test_a_command_waits_where_the_agent_wants_a_processor() -> None:
+    # Not at once, as it is told so when it has begun.
+    finished, _ = await run("sleep 0.3; nice; sh -c nice", capture=True)
+
+    behind = os.getpriority(os.PRIO_PROCESS, 0) + process.BEHIND
+    assert finished.stdout.split() == [str(behind).encode()] * 2

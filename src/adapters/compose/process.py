@@ -26,6 +26,11 @@ MAX_CAPTURED_BYTES = 8 * 1024 * 1024
 KILL_SECONDS = 5.0
 """How long the end of a command that was killed is waited for; what the kernel holds ends later."""
 
+BEHIND = 5
+"""How much less urgent a command is than the agent, which answers while commands work."""
+
+_LEAST_URGENT = 19
+
 _DRAIN_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
 
@@ -123,6 +128,7 @@ async def run(
     with anyio.CancelScope(shield=True):
         process = await _opened(command, directory, environment, capture=capture)
     try:
+        _put_behind(process.pid)
         _hold_to(process.pid, memory_bytes)
         with anyio.fail_after(seconds):
             async with anyio.create_task_group() as group:
@@ -197,6 +203,14 @@ async def _end(process: anyio.abc.Process) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             await stream.aclose()
+
+
+def _put_behind(process_id: int) -> None:
+    """Lets the whole process group wait where the agent itself wants a processor."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    # It may have ended by now.
+    with suppress(ProcessLookupError, PermissionError):
+        os.setpriority(os.PRIO_PGRP, process_id, min(ours + BEHIND, _LEAST_URGENT))
 
 
 def _hold_to(process_id: int, memory_bytes: int | None) -> None:
