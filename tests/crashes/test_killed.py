@@ -5,7 +5,7 @@ import pytest
 from tests.crashes.campaigns import kill_everywhere, kill_twice
 from tests.crashes.scenarios import SCENARIOS, Scenario
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 EVERY = 97
 """How many calls lie between two second kills; ``python -m tests.crashes`` leaves out none."""

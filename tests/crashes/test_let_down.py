@@ -5,7 +5,7 @@ import pytest
 from tests.crashes.campaigns import GROUNDS, Ground, let_down_everywhere
 from tests.crashes.scenarios import SCENARIOS, Scenario
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 EVERY = 37
 """How many calls lie between two that fail; ``python -m tests.crashes`` leaves out none."""

@@ -18,7 +18,7 @@ from tests.support.api import BUNDLES, ENVIRONMENTS, OPERATIONS, PLAIN, WEB
 from tests.support.manager_server import ManagerServer, hang, manager_server
 from tests.support.slow_agent import PRINTED
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(60)]
 
 WAIT = {"Prefer": "wait=20"}
 EVENTS = {"Accept": "text/event-stream"}

@@ -13,7 +13,7 @@ from tests.support.api import BUNDLES, ENVIRONMENTS, WAIT
 from tests.support.bundles import zip_bundle
 from tests.support.small_disk import SmallDisk, left_in, small_disk
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(60)]
 
 SMALL = zip_bundle({"compose.yaml": "services: {web: {image: 'nginx:1'}}"})
 

@@ -19,7 +19,7 @@ from tests.support.api import BROKEN, ENVIRONMENTS, OPERATIONS, OTHER, WAIT, WEB
 from tests.support.disk_agents import DiskWorld, agent_on_disk
 from tests.support.small_disk import SmallDisk, left_in, small_disk
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 
 @pytest.fixture

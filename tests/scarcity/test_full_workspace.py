@@ -16,7 +16,7 @@ from tests.support.bundles import zip_bundle
 from tests.support.disk_agents import DiskWorld, agent_on_disk
 from tests.support.small_disk import SmallDisk, left_in, small_disk
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 COMPOSE = "services: {web: {build: ., volumes: ['./site:/site', './one:/one:ro']}}"
 

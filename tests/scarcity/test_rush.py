@@ -14,7 +14,7 @@ from tests.support.agents import World, agent_on_twins
 from tests.support.api import ENVIRONMENTS, OPERATIONS, call, lab, left_of
 from tests.support.bundles import zip_bundle
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(120)]
 
 LAUNCHES = 200
 MEGABYTE = 1024 * 1024

@@ -21,7 +21,7 @@ from tests.support.api import BUNDLES
 from tests.support.bundles import zip_bundle
 from tests.support.limits import NOBODY, as_user, limited, open_files, status
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(90)]
 
 FILES = {"compose.yaml": "services: {web: {image: 'nginx:1'}}"}
 SMALL = zip_bundle(FILES)
