@@ -13,6 +13,7 @@ from tests.crashes.campaigns import (
     Campaign,
     kill_everywhere,
     kill_twice,
+    let_down_at_starts,
     let_down_everywhere,
 )
 from tests.crashes.scenarios import SCENARIOS
@@ -23,9 +24,12 @@ async def _campaigns(chosen: str) -> AsyncIterator[tuple[str, Campaign]]:
         if chosen in scenario.name:
             yield f"{scenario}, killed", await kill_everywhere(scenario)
             yield f"{scenario}, killed twice", await kill_twice(scenario, every=1)
-            for ground in GROUNDS if scenario.ready else ():
-                campaign = await let_down_everywhere(scenario, ground, every=1)
-                yield f"{scenario}, {ground.name}", campaign
+            for ground in GROUNDS:
+                campaign = await let_down_at_starts(scenario, ground, every=1)
+                yield f"{scenario}, killed, and then {ground.name}", campaign
+                if scenario.ready:
+                    campaign = await let_down_everywhere(scenario, ground, every=1)
+                    yield f"{scenario}, {ground.name}", campaign
 
 
 async def _main(chosen: str) -> int:

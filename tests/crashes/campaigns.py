@@ -13,7 +13,7 @@ from domain.errors import (
 )
 from tests.crashes.scenarios import Scenario
 from tests.crashes.survey import undisturbed
-from tests.crashes.survival import killed, let_down
+from tests.crashes.survival import killed, let_down, let_down_at_start
 from tests.support.crashes import Fault, Kill
 
 
@@ -65,22 +65,52 @@ async def kill_everywhere(scenario: Scenario) -> Campaign:
     return campaign
 
 
+_CALLS_OF_A_START = 50
+
+
+def _chosen(number: int, every: int) -> Iterable[int]:
+    """At which calls of a start after a kill attempts are made, if all starts were in one row."""
+    first = -number * _CALLS_OF_A_START % every
+    return count(first, every) if first < _CALLS_OF_A_START else ()
+
+
 async def kill_twice(scenario: Scenario, *, every: int) -> Campaign:
     """Kills the agent, and the next one while it brings the host in order.
 
     Args:
         scenario: what is cut off.
-        every: how many calls of the second agent lie between two attempts; each kill of the first
-            one begins with another call.
+        every: only every so manyth attempt is made.
     """
     expected, campaign = await undisturbed(scenario), Campaign()
     for number, kill in enumerate(expected.kills()):
-        for at in count(number % every, every):
+        for at in _chosen(number, every):
             again = Kill(at, command=kill.command)
             found = await killed(scenario, expected, kill, again=again)
             if found is None:
                 break
             after = f"{scenario}, {expected.at(kill)}, the next one before its call {at}"
+            campaign.take(after, found)
+    return campaign
+
+
+async def let_down_at_starts(scenario: Scenario, ground: Ground, *, every: int) -> Campaign:
+    """Kills the agent, and lets the next one down for a moment while it brings the host in order.
+
+    Args:
+        scenario: what is cut off.
+        ground: what fails.
+        every: only every so manyth attempt is made.
+    """
+    expected, campaign = await undisturbed(scenario), Campaign()
+    for number, kill in enumerate(expected.kills()):
+        for at in _chosen(number, every):
+            fault = Fault(ground.calls, at, MOMENT, ground.error)
+            found = await let_down_at_start(scenario, expected, kill, fault)
+            if found is None:
+                break
+            after = (
+                f"{scenario}, {expected.at(kill)}, then {ground.name} at call {at} ({fault.met})"
+            )
             campaign.take(after, found)
     return campaign
 

@@ -122,7 +122,7 @@ SCENARIOS = (
     Scenario("removal of a bundle", acts.removed_bundle, before=(uploaded,), concerns=()),
     Scenario("build ahead", acts.built_ahead, before=(uploaded,), concerns=(), short=True),
     Scenario("expiry", acts.look_at_lifetimes, before=(*_STANDING, acts.expires), short=True),
-    Scenario("taking over", acts.recover, before=(acts.earlier_agents,), ready=False),
+    Scenario("taking over", acts.recover, before=(acts.earlier_agents,), ready=False, whole=False),
     Scenario("change of labels", acts.patched, before=_STANDING, short=True),
     Scenario(
         "change of labels while replaced",

@@ -6,6 +6,7 @@ from typing import Any
 
 from domain.environments import EnvironmentState
 from domain.errors import AgentError
+from domain.operations import OperationKind
 from tests.crashes.acts import LAB, PLAIN, Story
 from tests.crashes.scenarios import Scenario
 from tests.crashes.survey import Expected, told_of
@@ -103,6 +104,39 @@ async def let_down(scenario: Scenario, expected: Expected, fault: Fault) -> list
                 found += _neither(world, scenario, expected, story)
                 found += [f"differs: {d}" for d in world.agent.consistency.report.differences]
         return found + await _later(host, scenario, deploy=fault.at % _DEPLOY_AGAIN == 0)
+
+
+async def let_down_at_start(
+    scenario: Scenario, expected: Expected, kill: Kill, fault: Fault
+) -> list[str] | None:
+    """What is not in order when an agent was killed, and the next one was let down at its start.
+
+    Returns:
+        None where the fault was not met.
+    """
+    async with _cut_off(scenario, expected, kill) as (host, story):
+        records = host.outside.store.operations._records
+        earlier, cut_off = set(records), [o for o in records.values() if not o.state.ended]
+        async with host.agent(Line(fault), ready=False) as world:
+            await world.agent.recovery.run()
+            await all_done(world)
+            if not fault.met:
+                return None
+            fault.end()
+            # Promises are kept in spite of a kill; whoever is let down is told that it failed.
+            story.promised.clear()
+            taken_up = [o for o in records.values() if o.id not in earlier and o.kind in _ONCE]
+            await _look(world)
+            found = disorder(world, stood=expected.stood, let_down=True)
+            if scenario.whole:
+                found += _neither(world, scenario, expected, story)
+            if len(taken_up) > len(cut_off):
+                found.append(f"{len(cut_off)} operations were taken up {len(taken_up)} times")
+        return found
+
+
+_ONCE = {OperationKind.RESTART, OperationKind.REBUILD, OperationKind.RESET}
+"""What does harm when it is done twice."""
 
 
 async def _look(world: World) -> None:
