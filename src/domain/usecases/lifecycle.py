@@ -15,11 +15,18 @@ from domain.errors import (
     EnvironmentHeld,
     EnvironmentNotFound,
     OperationCancelled,
-    OperationNotFound,
     StepFailed,
 )
 from domain.names import EnvironmentName
-from domain.operations import BY_MANAGER, Asked, Operation, OperationKind, Replacement, Step
+from domain.operations import (
+    BY_MANAGER,
+    Asked,
+    Operation,
+    OperationKind,
+    OperationState,
+    Replacement,
+    Step,
+)
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.log import Log
@@ -40,6 +47,9 @@ from domain.usecases.undo import Undo
 
 DELETE_SECONDS = 600.0
 """Limit of a removal; the next start, or the next request, takes up what it leaves."""
+
+_LATEST = 20
+"""Among how many of an environment's last operations its last deploy is looked for."""
 
 
 class Lifecycle:
@@ -382,14 +392,14 @@ class Lifecycle:
         await self._remove(name, run, not_undone, cut_off=cut_off)
 
     async def _not_undone(self, name: EnvironmentName) -> Operation | None:
-        """A deploy that failed, and of which something was left."""
+        """The last deploy, if it failed and something of it may have been left."""
         record = await self._environments.get(name)
-        if record is None or record.state is not EnvironmentState.DEPLOYING:
+        if record is None or record.settled:
             return None
-        try:
-            return await self._operations.get(record.operation) if record.operation else None
-        except OperationNotFound:
-            return None
+        for operation in await self._operations.latest(name, _LATEST):
+            if operation.kind is OperationKind.DEPLOY:
+                return None if operation.state is OperationState.SUCCEEDED else operation
+        return None
 
     async def _remove(
         self, name: EnvironmentName, run: Run, not_undone: Operation | None, *, cut_off: bool
