@@ -10,7 +10,14 @@ from domain.consistency import DifferenceKind
 from domain.containers import ERASER_LABEL, ContainerState
 from domain.environments import EnvironmentState
 from domain.names import EnvironmentName, OperationId
-from domain.operations import Operation, OperationKind, OperationState
+from domain.operations import (
+    BY_AGENT,
+    BY_MANAGER,
+    Asked,
+    Operation,
+    OperationKind,
+    OperationState,
+)
 from tests.http.test_contract import LAB, NAME, nothing_of
 from tests.support.agents import KEY, World, agent_on_twins
 from tests.support.bundles import zip_bundle
@@ -77,6 +84,21 @@ async def test_a_removal_or_rebuild_that_was_cut_off_is_finished(
             assert await state(after) is None
         else:
             assert earlier.isdisjoint({c.id for c in after.engine.containers.values()})
+
+
+@pytest.mark.parametrize(("asked", "again"), [(BY_AGENT, True), (BY_MANAGER, False)])
+async def test_only_what_the_agent_took_up_itself_is_finished_though_it_had_not_begun(
+    world: World, asked: Asked, again: bool
+) -> None:
+    await world.launch(NAME, LAB)
+    earlier = {c.id for c in world.engine.containers.values()}
+    waiting = unended(OperationKind.RESET, OperationState.QUEUED, world)
+    await world.store.operations.put(msgspec.structs.replace(waiting, asked=asked))
+
+    async with agent_on_twins(outside=world) as after:
+        await after.clock.advance(30)
+        found = {c.id for c in after.engine.containers.values()}
+        assert earlier.isdisjoint(found) is again
 
 
 async def test_a_first_deploy_that_was_cut_off_is_undone(world: World) -> None:
