@@ -51,6 +51,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """When it was first seen."""
 
     @property
+    def pressing(self) -> bool:
+        """Whether anything may not work as it should; a folder that nobody uses harms nobody."""
+        return self.kind is not DifferenceKind.UNKNOWN_FOLDER
+
+    @property
     def key(self) -> tuple[str, str]:
         """What it is known by from look to look."""
         return self.kind, self.subject

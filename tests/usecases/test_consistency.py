@@ -327,6 +327,7 @@ class TestTelling:
 
         assert await kinds(world) == {"unknown-folder": "old"}
         assert EnvironmentName("old") in world.workspaces.standing
+        assert (await world.http.get("/health")).json()["status"] == "ok"
 
     async def test_files_that_cannot_be_removed(self, world: World) -> None:
         world.workspaces.stuck.add("gone-lab")

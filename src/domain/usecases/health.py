@@ -117,7 +117,7 @@ class Health:
             reasons = (*reasons, idle)
         if self._store.short_of_room:
             reasons = (*reasons, f"{self._store.short_of_room} {_MAKE_ROOM}")
-        if count := len(self._consistency.report.differences):
+        if count := sum(d.pressing for d in self._consistency.report.differences):
             reasons = (*reasons, _DIFFERENCES.format(count))
         return HealthReport(
             status=HealthState.DEGRADED if reasons else HealthState.OK,
