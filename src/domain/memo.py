@@ -33,6 +33,11 @@ def with_memo(document: Document, record: Environment) -> Document:
     return {**document, MEMO_KEY: msgspec.to_builtins(lasting(record))}
 
 
+def without_memo(document: Document) -> Document:
+    """A model as a stranger wrote it, without what would be taken for the agent's own memory."""
+    return {key: value for key, value in document.items() if key != MEMO_KEY}
+
+
 def remembered(document: Document) -> Environment | None:
     """The record that a model remembers; None where it remembers none that this agent can read.
 

@@ -35,13 +35,18 @@ def bundle_digest(text: str) -> BundleDigest:
     return BundleDigest(f"sha256:{found[1]}")
 
 
+def names_environment(text: str) -> bool:
+    """Whether ``text`` is a Compose project name of at most 63 characters."""
+    return len(text) <= MAX_NAME_LENGTH and _PROJECT_NAME.fullmatch(text) is not None
+
+
 def environment_name(text: str) -> EnvironmentName:
     """The environment's name that ``text`` spells.
 
     Raises:
         InvalidName: ``text`` is not a Compose project name of at most 63 characters.
     """
-    if len(text) <= MAX_NAME_LENGTH and _PROJECT_NAME.fullmatch(text):
+    if names_environment(text):
         return EnvironmentName(text)
     shown = text if len(text) <= MAX_NAME_LENGTH else f"{text[:MAX_NAME_LENGTH]}…"
     raise InvalidName(

@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.apart import set_apart
 
-HOME, APART = "/work/lab", "/work/.agent/apart/lab.1"
+HOME, APART = "/labs/lab", "/labs/.agent/apart/lab.1"
 
 
 def bind(source: str, target: str, **more: Any) -> dict[str, Any]:

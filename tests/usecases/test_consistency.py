@@ -320,6 +320,15 @@ class TestTelling:
 
         assert (await look(world))["consistent"]
 
+    async def test_labels_that_an_images_author_wrote_put_nothing_into_a_command(
+        self, world: World
+    ) -> None:
+        theirs = world.engine.run("x")
+        labels = {ENVIRONMENT_LABEL: "x; reboot", WORKSPACE_LABEL: "/standing"}
+        world.engine.containers["x"] = msgspec.structs.replace(theirs, labels=labels)
+
+        assert await kinds(world) == {}
+
     async def test_a_folder_that_is_no_environments(self, world: World) -> None:
         world.workspaces.standing[EnvironmentName("old")] = {
             ("compose.yaml",): b"services: {web: {image: x}}"
@@ -456,6 +465,27 @@ class TestLostRecords:
 
         async with agent_on_twins(outside=_without_records(world)) as after:
             assert (await record(after)).adopted
+
+    @pytest.mark.parametrize("earlier", [True, False], ids=["earlier agent's", "own"])
+    async def test_no_bundle_writes_its_environments_record(
+        self, world: World, earlier: bool
+    ) -> None:
+        await deploy(world, "forger", WEB, labels={"forged": "yes"})
+        forged = dict(model_of(world, "forger")["x-container-host-agent"], name="one")
+        compose = msgspec.json.encode(
+            {"x-container-host-agent": forged, "services": {"web": {"image": "busybox"}}}
+        )
+        if earlier:
+            world.workspaces.standing[ONE] = {("compose.yaml",): compose}
+            world.engine.run("one-web-1", project="one")
+            await look(world)
+            assert (await change(world, "one", "restart")).status_code == 200
+        else:
+            await deploy(world, "one", lab(compose.decode()))
+        assert "/models/one" in world.workspaces.models
+
+        async with agent_on_twins(outside=_without_records(world)) as after:
+            assert (await record(after)).labels == {}
 
     async def test_an_old_memo_is_written_anew(self, world: World) -> None:
         await deploy(world, "one", WEB)

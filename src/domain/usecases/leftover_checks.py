@@ -9,7 +9,7 @@ from domain.consistency import DifferenceKind, Findings
 from domain.containers import Container, Image
 from domain.errors import EngineRefused, StorageFailed
 from domain.images import BUILD_PROJECT, REPOSITORY
-from domain.names import EnvironmentName
+from domain.names import EnvironmentName, names_environment
 from domain.operations import OperationState
 from domain.ports.runtime import ProjectResources
 from domain.ports.store import Store
@@ -120,7 +120,10 @@ class LeftoverChecks:
         return {
             name: things
             for name, things in found.items()
-            if name not in known and self._operations.under_way(EnvironmentName(name)) is None
+            # Images bring labels along that their author wrote, and the hint is to be pasted.
+            if names_environment(name)
+            and name not in known
+            and self._operations.under_way(EnvironmentName(name)) is None
         }
 
     def _owner(self, container: Container) -> str | None:

@@ -11,6 +11,7 @@ from domain.compose_model import Document
 from domain.compose_policy.mounts import written_folders
 from domain.compose_policy.values import lies_in, normal_path
 from domain.hardening import hardened
+from domain.memo import without_memo
 from domain.names import EnvironmentName, OperationId
 from domain.ports.compose import Project
 from domain.ports.log import Log
@@ -68,7 +69,7 @@ class Standing:
         services = document["services"]
         rules = self._gate.rules
         return {
-            **document,
+            **without_memo(document),
             "services": {n: {**body, **hardened(body, rules)} for n, body in services.items()},
         }
 
