@@ -313,6 +313,62 @@ class EngineRefused(AgentError):
     code = "engine-refused"
 
 
+class InvalidReference(AgentError):
+    """Text that can name no container, image, network or volume."""
+
+    code = "invalid-reference"
+
+    def __init__(self, kind: str, text: str) -> None:
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        super().__init__(
+            f"{shown!r} cannot name {_an(kind)} {kind}.",
+            hint="Use its name, or the beginning of its identifier.",
+        )
+
+
+class ResourceNotFound(AgentError):
+    """No container, image, network, volume or process of that name or identifier."""
+
+    code = "resource-not-found"
+
+    def __init__(self, kind: str, reference: str) -> None:
+        super().__init__(f"There is no {kind} {reference!r} on this host.")
+
+
+class ResourceAmbiguous(AgentError):
+    """A beginning that several identifiers share."""
+
+    code = "resource-ambiguous"
+
+    def __init__(self, kind: str, reference: str) -> None:
+        super().__init__(
+            f"More than one {kind} has an identifier that begins with {reference!r}.",
+            hint="Use more of it, or the name.",
+        )
+
+
+class ResourceConflict(AgentError):
+    """What was asked cannot be done to something as it is now; holds the Engine's reason."""
+
+    code = "resource-conflict"
+
+
+class ResourceOwned(AgentError):
+    """What was asked would tear something from its environment."""
+
+    code = "resource-of-environment"
+
+    def __init__(self, kind: str, name: str, environment: str) -> None:
+        super().__init__(
+            f"{kind.capitalize()} {name!r} belongs to environment {environment!r}.",
+            hint="Change the environment instead, or add ?force=true.",
+        )
+
+
+def _an(kind: str) -> str:
+    return "an" if kind[:1] in "aeiou" else "a"
+
+
 class StorageFull(AgentError):
     """The disk has no room, in bytes or in inodes."""
 
