@@ -308,9 +308,19 @@ class StepTimedOut(StepFailed):
 
 
 class EngineRefused(AgentError):
-    """The Docker Engine answered with an error."""
+    """The Docker Engine answered with an error.
+
+    ``status`` is that of its answer, where there was one, and ``reason`` its own words.
+    """
 
     code = "engine-refused"
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
 
 
 class InvalidReference(AgentError):

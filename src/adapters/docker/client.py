@@ -14,6 +14,7 @@ import docker.errors
 import requests.exceptions
 from docker import APIClient
 
+from adapters.docker.refusals import refusal
 from domain.errors import AgentError, EngineRefused, EngineUnavailable
 
 T = TypeVar("T")
@@ -58,8 +59,7 @@ def translated(what: str) -> Iterator[None]:
 
 def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:
     if kind is EngineRefused:
-        explanation = getattr(fault, "explanation", None)
-        return EngineRefused(f"The Docker Engine refused {what}: {explanation or fault}")
+        return refusal(what, fault)
     reason = _reason(fault)
     return EngineUnavailable(f"The Docker Engine did not answer when {what}: {reason}.", hint=_HINT)
 

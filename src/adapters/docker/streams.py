@@ -14,7 +14,8 @@ import anyio.to_thread
 from docker.types import CancellableStream
 
 from adapters.docker.client import CALL_SECONDS, connect, translated
-from domain.errors import AgentError, EngineRefused
+from adapters.docker.refusals import refused
+from domain.errors import AgentError
 
 T = TypeVar("T")
 
@@ -146,9 +147,7 @@ class Answer:
         )
         try:
             if response.status_code != 200:
-                raise EngineRefused(
-                    f"The Docker Engine refused {self._path}: {response.text[:300]}"
-                )
+                raise refused(self._path, response.status_code, response.text)
             stream = CancellableStream(
                 response.raw.stream(_PIECE_BYTES, decode_content=False), response
             )
