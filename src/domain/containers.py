@@ -46,6 +46,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     image: str
     """The image's name as the container was created from it."""
+    image_id: str = ""
+    """The image itself, whatever its name means by now; empty where that is not known."""
     state: ContainerState
     status: str = ""
     """The Engine's words for people, such as ``Up 3 minutes (healthy)``."""

@@ -50,7 +50,7 @@ class World:
         self.resources = resources
         self.project = f"t-{uuid4().hex[:12]}"
 
-    async def run(self, name: str) -> None:
+    async def run(self, name: str, *, image: str = "busybox:latest") -> None:
         """Starts a container of the project."""
         raise NotImplementedError
 
@@ -81,8 +81,9 @@ class MemoryWorld(World):
             MemoryProjectResources(self.state),
         )
 
-    async def run(self, name: str) -> None:
-        self.state.run(name, image="busybox:latest", project=self.project)
+    async def run(self, name: str, *, image: str = "busybox:latest") -> None:
+        self.state.pull("busybox")
+        self.state.run(name, image=image, project=self.project)
 
     async def make_volume(self, name: str) -> None:
         self.state.volumes[name] = self.project
@@ -110,10 +111,10 @@ class DockerWorld(World):
         host.projects.append(self.project)
         self.labels = {PROJECT_LABEL: self.project}
 
-    async def run(self, name: str) -> None:
+    async def run(self, name: str, *, image: str = engine.BASE_IMAGE) -> None:
         api = self.host.client
         container = api.create_container(
-            engine.BASE_IMAGE,
+            image,
             ["sleep", "600"],
             name=name,
             labels=self.labels,
@@ -172,6 +173,21 @@ async def test_containers_are_listed_by_name_with_project_image_and_state(world:
     assert {c.state for c in found} == {ContainerState.RUNNING}
     assert {c.image for c in found} == {"busybox:latest"}
     assert all(c.running and c.well for c in found)
+
+
+async def test_a_container_tells_its_image_even_when_the_name_is_anothers_by_now(
+    world: World,
+) -> None:
+    name = f"{world.project}-image"
+    image = await world.make_image(name)
+    await world.run(f"{world.project}-a-1", image=name)
+    others = await world.resources.image_ids(["busybox"])
+
+    await world.resources.tag(others["busybox"], name)
+    found = await world.of_project()
+    await world.resources.untag(name)
+
+    assert [c.image_id for c in found] == [image]
 
 
 async def test_a_sweep_removes_containers_networks_and_volumes(world: World) -> None:

@@ -52,6 +52,7 @@ def _container(row: _Json) -> Container:
         id=row["Id"],
         name=(own or names or [row["Id"][:12]])[0],
         image=row.get("Image", ""),
+        image_id=row.get("ImageID", ""),
         state=_STATES.get(row.get("State", ""), ContainerState.UNKNOWN),
         status=row.get("Status", ""),
         labels=row.get("Labels") or {},

@@ -74,6 +74,7 @@ class MemoryEngine:
             id=self.new_id(),
             name=name,
             image=image,
+            image_id=self.tags.get(_with_version(image), ""),
             state=state,
             status="Up 1 second" if state is ContainerState.RUNNING else "Exited (0) 1 second ago",
             labels=labels,
