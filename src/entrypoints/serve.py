@@ -75,7 +75,11 @@ async def _flush_audit(agent: Agent) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+    listener = socket.create_server((host, port), family=family, backlog=2048)
+    # Else the kernel keeps an answer's body back for 40 ms, until its head has been acknowledged:
+    # asyncio turns this off only on sockets that name their protocol. What is accepted inherits it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _configuration(app: object, settings: Settings) -> uvicorn.Config:
