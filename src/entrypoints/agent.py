@@ -7,7 +7,7 @@ from domain.compose_policy import PolicyRules
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.store import Environments
-from domain.ports.streams import ContainerLogs, EngineEvents
+from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles
 from domain.usecases.addresses import Addresses
 from domain.usecases.audit import AuditTrail
@@ -16,6 +16,7 @@ from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.consistency import Consistency
 from domain.usecases.deploy import Deploy
+from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.host import HostWatch
@@ -70,7 +71,7 @@ class Agent:
     housekeeping: Housekeeping
     protection: Protection
     logs: ContainerLogs
-    events: EngineEvents
+    events: EventHub
     recovery: Recovery
     consistency: Consistency
     states: States

@@ -30,6 +30,7 @@ from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.firewall import MemoryFirewall
+from adapters.memory.happenings import Happenings
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngine,
@@ -54,6 +55,7 @@ from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
+from domain.ports.engine_events import EngineEvents
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
 from domain.ports.log import Log
@@ -61,7 +63,7 @@ from domain.ports.manager import Manager
 from domain.ports.metrics import HostMetrics
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from domain.ports.store import Store
-from domain.ports.streams import ContainerLogs, EngineEvents
+from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
@@ -72,6 +74,7 @@ from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
 from domain.usecases.deploy import Deploy
+from domain.usecases.engine_events import EventHub
 from domain.usecases.environment_checks import EnvironmentChecks
 from domain.usecases.gate import Gate
 from domain.usecases.health import Health
@@ -179,7 +182,7 @@ async def _runtime(
     settings: Settings, state: Path, clock: Clock, log: Log, stack: AsyncExitStack
 ) -> Runtime:
     if settings.runtime == "memory":
-        return memory_runtime(MemoryEngine(), clock)
+        return memory_runtime(MemoryEngine(Happenings(clock.now)), clock)
     home = state / "compose"
     await anyio.Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
     client = EngineClient(settings.docker_socket)
@@ -615,7 +618,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         housekeeping=changes.housekeeping,
         protection=changes.protection,
         logs=runtime.logs,
-        events=runtime.events,
+        events=EventHub(runtime.events, clock, log),
         recovery=changes.recovery,
         consistency=changes.consistency,
         states=changes.states,

@@ -117,5 +117,6 @@ async def _end_on_signal(agent: Agent, server: uvicorn.Server) -> None:
             await agent.operations.close(agent.settings.shutdown_timeout)
             # Who follows them would be waited for, and cut off in the middle of a line.
             agent.logs.end()
+            agent.events.end()
             server.should_exit = True
             return

@@ -1,11 +1,12 @@
 """What runs for the agent's life: sampler, inventory, heartbeat, recovery."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from functools import partial
 
 import anyio
 
+from domain.containers import ContainerEvent
+from domain.engine_events import EngineEvent, container_event
 from domain.errors import AgentError, StoreUnavailable
 from entrypoints.agent import Agent
 
@@ -27,12 +28,10 @@ CLEANING_SECONDS = 30.0
 AUDIT_SECONDS = 1.0
 """Pause between two times that audit entries are written."""
 
-_EVENTS_PAUSE_SECONDS = 3.0
-
 _FIRST_RETRY_SECONDS = 0.5
 
-_A_MOMENT = timedelta(microseconds=1)
-"""So that an event that was seen does not come again."""
+_CHRONICLE_WAITING = 5000
+"""How many events wait while the store is slow."""
 
 _FIRST_SAMPLES_SECONDS = 0.25
 _FIRST_PICTURE_SECONDS = 3.0
@@ -48,7 +47,8 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(agent.recovery.run)
         group.start_soon(agent.consistency.run)
         group.start_soon(_heartbeat, agent)
-        group.start_soon(_watch_containers, agent)
+        group.start_soon(_write_chronicle, agent)
+        group.start_soon(agent.events.run)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
         group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
         group.start_soon(_every, agent, AUDIT_SECONDS, agent.audit.flush)
@@ -122,18 +122,20 @@ async def _clean(agent: Agent) -> None:
     await agent.housekeeping.tick(agent.library, agent.space)
 
 
-async def _watch_containers(agent: Agent) -> None:
+async def _write_chronicle(agent: Agent) -> None:
     """Writes down what happens to containers; after a gap, what happened in it too."""
-    since = agent.clock.now()
-    while True:
-        try:
-            async with agent.events.follow(since=since) as events:
-                async for event in events:
-                    await agent.chronicle.happened(event)
-                    since = event.at + _A_MOMENT
-        except AgentError as fault:
-            agent.log.debug("events of the engine end", reason=fault.detail)
-        await agent.clock.sleep(_EVENTS_PAUSE_SECONDS)
+    with agent.events.follow(most=_CHRONICLE_WAITING) as events:
+        async for item in events:
+            event = container_event(item) if isinstance(item, EngineEvent) else None
+            if event is not None:
+                await _happened(agent, event)
+
+
+async def _happened(agent: Agent, event: ContainerEvent) -> None:
+    try:
+        await agent.chronicle.happened(event)
+    except AgentError as fault:
+        agent.log.debug("not written into a timeline", reason=fault.detail)
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

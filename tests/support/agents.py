@@ -12,6 +12,7 @@ from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.contexts import MemoryContexts
 from adapters.memory.firewall import MemoryFirewall
+from adapters.memory.happenings import Happenings
 from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
@@ -110,7 +111,7 @@ async def agent_on_twins(
     settings = read_settings({**VARIABLES, **(variables or {})})
     limits = bundle_limits(settings)
     clock = outside.clock if outside else MemoryClock()
-    engine = outside.engine if outside else MemoryEngine()
+    engine = outside.engine if outside else MemoryEngine(Happenings(clock.now))
     workspaces = outside.workspaces if outside else MemoryWorkspaces(limits)
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()

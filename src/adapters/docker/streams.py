@@ -114,12 +114,27 @@ class Feed(Generic[T]):
 
 
 class Answer:
-    """One answer of the Engine that goes on, on a connection of its own."""
+    """One answer of the Engine that goes on, on a connection of its own.
 
-    def __init__(self, base_url: str, path: str, parameters: Mapping[str, Any]) -> None:
+    Args:
+        base_url: address of the Engine.
+        path: what is asked for.
+        parameters: of the query.
+        begun: called in the thread when the Engine has begun to answer.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        path: str,
+        parameters: Mapping[str, Any],
+        *,
+        begun: Callable[[], None] | None = None,
+    ) -> None:
         self._base_url = base_url
         self._path = path
         self._parameters = parameters
+        self._begun = begun
         self._closing = threading.Lock()
         self._closed = False
         self._stream: CancellableStream[bytes] | None = None
@@ -148,6 +163,8 @@ class Answer:
         try:
             if response.status_code != 200:
                 raise refused(self._path, response.status_code, response.text)
+            if self._begun is not None:
+                self._begun()
             stream = CancellableStream(
                 response.raw.stream(_PIECE_BYTES, decode_content=False), response
             )

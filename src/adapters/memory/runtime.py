@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from adapters.memory.happenings import Happenings, NotedContainers
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image, Marked
 from domain.errors import EngineUnavailable
@@ -18,10 +19,14 @@ class MemoryEngine:
     """The state that the twins of runtime and Compose share.
 
     ``fault`` makes every call fail as an Engine that is away; ``hang`` makes it wait for good.
+
+    Args:
+        happenings: takes what happens, for those who follow the Engine's events.
     """
 
-    def __init__(self) -> None:
-        self.containers: dict[str, Container] = {}
+    def __init__(self, happenings: Happenings | None = None) -> None:
+        self.happenings = happenings or Happenings()
+        self.containers = NotedContainers(self.happenings)
         self.networks: dict[str, str] = {}
         """Network → project."""
         self.subnets: dict[str, str] = {}
