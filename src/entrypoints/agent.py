@@ -25,6 +25,7 @@ from domain.usecases.inventory import InventoryWatch
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
+from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
@@ -57,6 +58,7 @@ class Agent:
     compose_version: str
     host: HostWatch
     inventory: InventoryWatch
+    live_inventory: LiveInventory
     operations: Operations
     environments: Environments
     deploy: Deploy

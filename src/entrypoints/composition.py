@@ -86,6 +86,7 @@ from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import LifetimeRules, Lifetimes
+from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.operations import Operations
@@ -590,6 +591,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         log=log,
         version=VERSION,
     )
+    events = EventHub(runtime.events, clock, log)
     return Agent(
         settings=settings,
         policy=changes.policy,
@@ -618,7 +620,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         housekeeping=changes.housekeeping,
         protection=changes.protection,
         logs=runtime.logs,
-        events=EventHub(runtime.events, clock, log),
+        events=events,
+        live_inventory=LiveInventory(inventory, events, clock, log),
         recovery=changes.recovery,
         consistency=changes.consistency,
         states=changes.states,

@@ -16,6 +16,9 @@ SAMPLE_SECONDS = 2.0
 INVENTORY_SECONDS = 5.0
 """Pause between two looks at the Engine."""
 
+STATES_SECONDS = 0.5
+"""Pause in which what changes is gathered, before states are written."""
+
 STORE_SECONDS = 15.0
 """Pause between two looks at the records."""
 
@@ -49,6 +52,8 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(_heartbeat, agent)
         group.start_soon(_write_chronicle, agent)
         group.start_soon(agent.events.run)
+        group.start_soon(agent.live_inventory.run)
+        group.start_soon(_follow_states, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
         group.start_soon(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean))
         group.start_soon(_every, agent, AUDIT_SECONDS, agent.audit.flush)
@@ -98,7 +103,15 @@ async def _look_at_engine(agent: Agent) -> None:
     info = agent.inventory.engine_info
     if info is not None and info.root_dir:
         agent.host.paths["docker"] = info.root_dir
-    await _if_open(agent, _states)
+
+
+async def _follow_states(agent: Agent) -> None:
+    """Writes down what the picture shows, whenever the Engine has told something."""
+    while True:
+        looked = agent.inventory.looked
+        await _if_open(agent, _states)
+        await looked.wait()
+        await agent.clock.sleep(STATES_SECONDS)
 
 
 async def _states(agent: Agent) -> None:

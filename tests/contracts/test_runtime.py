@@ -175,6 +175,17 @@ async def test_containers_are_listed_by_name_with_project_image_and_state(world:
     assert all(c.running and c.well for c in found)
 
 
+async def test_some_containers_are_listed_by_their_identifiers(world: World) -> None:
+    for name in ("a", "b", "c"):
+        await world.run(f"{world.project}-{name}-1")
+    a, b, c = await world.of_project()
+
+    assert await world.containers.list({c.id, a.id, "f" * 64}) == [a, c]
+    assert await world.containers.list({"f" * 64}) == []
+    assert await world.containers.list(()) == []
+    assert b in await world.containers.list()
+
+
 async def test_a_container_tells_its_image_even_when_the_name_is_anothers_by_now(
     world: World,
 ) -> None:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from adapters.memory.runtime import (
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.workspaces import MemoryWorkspaces
+from domain.errors import AgentError
 from entrypoints.agent import Agent
 from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
 from entrypoints.http.app import create_app
@@ -63,6 +64,11 @@ class World:
     log: MemoryLog
     logs: MemoryLogs
     events: MemoryEvents
+
+    async def look(self) -> None:
+        """Lets the agent look at its Engine, or find that it does not answer."""
+        with suppress(AgentError):
+            await self.agent.inventory.refresh()
 
     async def launch(
         self, name: str, archive: bytes, vpn: bytes = b"client\n", **more: Any

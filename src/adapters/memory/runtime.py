@@ -133,10 +133,14 @@ class MemoryContainers:
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
 
-    async def list(self) -> Sequence[Container]:
-        """All containers, sorted by name."""
+    async def list(self, ids: Collection[str] | None = None) -> Sequence[Container]:
+        """The containers, sorted by name."""
         await self._engine.answer()
-        return sorted(self._engine.containers.values(), key=lambda container: container.name)
+        found = self._engine.containers.values()
+        return sorted(
+            (container for container in found if ids is None or container.id in ids),
+            key=lambda container: (container.name, container.id),
+        )
 
 
 class MemoryEngineInfo:

@@ -1,13 +1,22 @@
-"""The agent's picture of the containers, refreshed by a worker and after each change."""
+"""The agent's picture of the containers, so that nobody who asks has to wait for the Engine."""
+
+from collections.abc import Collection, Sequence
 
 import anyio
 import msgspec
 
-from domain.containers import EngineInfo, Inventory
+from domain.containers import Container, EngineInfo, Inventory
 from domain.errors import AgentError, EngineRefused, EngineUnavailable
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import Containers, Engine
+from domain.status_words import Ages
+
+MOST_SINGLE = 40
+"""Beyond so many containers it is quicker to look at all."""
+
+_WORDS_SECONDS = 1.0
+"""How long the Engine's words for how long something has been so are taken for true."""
 
 
 class InventoryWatch:
@@ -21,13 +30,32 @@ class InventoryWatch:
         self._refreshing = anyio.Lock()
         self._started = 0
         self._faults = 0
-        self.picture = Inventory(fault="The Docker Engine has not been asked yet.")
+        self._picture = Inventory(fault="The Docker Engine has not been asked yet.")
+        self._ages = Ages()
+        self._words_of = 0.0
         self.engine_info: EngineInfo | None = None
         """What the Engine last said of itself."""
         self.asked = anyio.Event()
         """Set once the Engine has answered or failed to."""
+        self.looked = anyio.Event()
+        """Set, and then replaced, when the Engine has told of its containers."""
         self.returned = anyio.Event()
         """Set, and then replaced, when the Engine answers again after it did not."""
+
+    @property
+    def picture(self) -> Inventory:
+        """The picture at hand, with words for times that are true now."""
+        now = self._clock.monotonic()
+        if self._picture.engine_up and now - self._words_of >= _WORDS_SECONDS:
+            self._show(self._picture.containers, now)
+        return self._picture
+
+    def _show(self, containers: Sequence[Container], now: float) -> None:
+        """Takes containers into the picture, which stays the same one if nothing has changed."""
+        self._words_of = now
+        told = self._ages.told(containers, now)
+        if told != self._picture.containers:
+            self._picture = msgspec.structs.replace(self._picture, containers=told)
 
     async def refresh(self) -> Inventory:
         """The picture as the Engine tells it now.
@@ -44,50 +72,68 @@ class InventoryWatch:
             if self._started >= wanted or self._faults > faults:
                 return self._known()
             self._started += 1
-            return await self._ask()
+            return await self._ask(None)
 
-    async def _ask(self) -> Inventory:
-        try:
-            await self._look()
-        finally:
-            self.asked.set()
-        return self.picture
+    async def update(self, ids: Collection[str]) -> Inventory:
+        """The picture, with some containers as the Engine tells of them now.
 
-    async def _look(self) -> None:
-        try:
-            containers = await self._containers.list()
-            if self.engine_info is None or self.picture.fault:
-                self.engine_info = await self._engine.info()
-        except (EngineUnavailable, EngineRefused) as fault:
-            self._note(fault)
-            raise
-        if self.picture.fault and self.picture.fault_since is not None:
-            away = (self._clock.now() - self.picture.fault_since).total_seconds()
-            self._log.info("engine answers again", away_seconds=round(away, 1))
-            self.returned.set()
-            self.returned = anyio.Event()
-        self.picture = Inventory(containers=tuple(containers), seen_at=self._clock.now())
-
-    def _note(self, fault: AgentError) -> None:
-        self._faults += 1
-        if self.picture.fault_since is None:
-            self._log.error("engine does not answer", reason=fault.detail)
-        self.picture = msgspec.structs.replace(
-            self.picture,
-            fault=fault.detail,
-            fault_since=self.picture.fault_since or self._clock.now(),
-        )
-
-    async def fresh(self) -> Inventory:
-        """The picture as the Engine tells it now; at once an error while it is known to be away.
+        While the Engine is known to be away it is not asked.
 
         Raises:
             EngineUnavailable: the Engine does not answer, or did not when last asked.
             EngineRefused: it answers with an error.
         """
-        if self.picture.fault_since is not None:
-            return self._known()
-        return await self.refresh()
+        async with self._refreshing:
+            self._known()
+            return await self._ask(ids if len(ids) <= MOST_SINGLE else None)
+
+    async def _ask(self, ids: Collection[str] | None) -> Inventory:
+        try:
+            await self._look(ids)
+        finally:
+            self.asked.set()
+        return self.picture
+
+    async def _look(self, ids: Collection[str] | None) -> None:
+        asked = self._clock.monotonic()
+        try:
+            containers = await self._containers.list(ids)
+            answered = self._clock.monotonic()
+            if self.engine_info is None or self._picture.fault:
+                self.engine_info = await self._engine.info()
+        except (EngineUnavailable, EngineRefused) as fault:
+            self._note(fault)
+            raise
+        if self._picture.fault and self._picture.fault_since is not None:
+            away = (self._clock.now() - self._picture.fault_since).total_seconds()
+            self._log.info("engine answers again", away_seconds=round(away, 1))
+            self.returned.set()
+            self.returned = anyio.Event()
+        self._ages.note(containers, asked=asked, answered=answered)
+        self._take(containers, ids, answered)
+        self.looked.set()
+        self.looked = anyio.Event()
+
+    def _take(
+        self, told: Sequence[Container], ids: Collection[str] | None, answered: float
+    ) -> None:
+        """Puts what the Engine told into the picture; without ``ids`` it told of all there are."""
+        if ids is not None:
+            others = [c for c in self._picture.containers if c.id not in ids]
+            told = sorted([*others, *told], key=lambda container: (container.name, container.id))
+        self._ages.keep({container.id for container in told})
+        self._picture = Inventory(containers=self._picture.containers, seen_at=self._clock.now())
+        self._show(told, answered)
+
+    def _note(self, fault: AgentError) -> None:
+        self._faults += 1
+        if self._picture.fault_since is None:
+            self._log.error("engine does not answer", reason=fault.detail)
+        self._picture = msgspec.structs.replace(
+            self._picture,
+            fault=fault.detail,
+            fault_since=self._picture.fault_since or self._clock.now(),
+        )
 
     async def require_engine(self) -> Inventory:
         """The picture at hand.
@@ -95,11 +141,11 @@ class InventoryWatch:
         Raises:
             EngineUnavailable: the Engine did not answer when last asked.
         """
-        if self.picture.seen_at is None and self.picture.fault_since is None:
+        if self._picture.seen_at is None and self._picture.fault_since is None:
             return await self.refresh()
         return self._known()
 
     def _known(self) -> Inventory:
-        if not self.picture.engine_up:
-            raise EngineUnavailable(self.picture.fault, retry_after=10)
+        if not self._picture.engine_up:
+            raise EngineUnavailable(self._picture.fault, retry_after=10)
         return self.picture

@@ -168,8 +168,8 @@ async def _answer(
 
 @get("/containers", responses=problems(401, 502, 503))
 async def containers(request: AnyRequest) -> list[ListedContainer]:
-    """The running containers of the host, as the Engine tells it now."""
-    picture = await _agent(request).inventory.fresh()
+    """The running containers of the host."""
+    picture = await _agent(request).inventory.require_engine()
     return [
         ListedContainer(
             id=container.id,
