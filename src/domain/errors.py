@@ -26,6 +26,15 @@
     ├── StepTimedOut             a step of a deploy took too long
     ├── EngineUnavailable        the Docker Engine does not answer
     ├── EngineRefused            the Docker Engine answered with an error
+    ├── InvalidReference         text that can name nothing of the Engine
+    ├── ResourceNotFound         nothing of that name or identifier
+    ├── ResourceAmbiguous        a beginning that several identifiers share
+    ├── ResourceConflict         what cannot be done to something as it is now
+    ├── ResourceOwned            what would tear something from its environment
+    ├── ImageRefused             an image that may not be pulled, named or loaded so
+    ├── RegistryRefused          a registry that wants other credentials
+    ├── ImageNotInRegistry       an image that no registry has
+    ├── RegistryNotKept          a registry for which no credentials are kept
     ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
     ├── StorageFailed            the disk refuses, for another reason than room
@@ -373,6 +382,43 @@ class ResourceOwned(AgentError):
             f"{kind.capitalize()} {name!r} belongs to environment {environment!r}.",
             hint="Change the environment instead, or add ?force=true.",
         )
+
+
+class ImageRefused(AgentError):
+    """An image that may not be pulled, named or loaded so on this host."""
+
+    code = "image-refused"
+
+
+class RegistryRefused(AgentError):
+    """A registry does not give an image to whoever asks with these credentials, or without any."""
+
+    code = "registry-refused"
+
+    def __init__(self, registry: str, reason: str) -> None:
+        super().__init__(
+            f"The registry {registry} refuses: {reason}",
+            hint="Send the right credentials with the request, or keep them with "
+            f"PUT /api/v1/registries/{registry}.",
+        )
+
+
+class ImageNotInRegistry(AgentError):
+    """A registry has no such image, or does not tell strangers that it has."""
+
+    code = "image-not-in-registry"
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"No registry gave image {reference!r}: {reason}")
+
+
+class RegistryNotKept(AgentError):
+    """No credentials are kept for a registry."""
+
+    code = "registry-not-kept"
+
+    def __init__(self, registry: str) -> None:
+        super().__init__(f"No credentials are kept for the registry {registry!r}.")
 
 
 def _an(kind: str) -> str:

@@ -20,7 +20,10 @@ from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.host import HostWatch
+from domain.usecases.host_images import HostImages
 from domain.usecases.housekeeping import Housekeeping
+from domain.usecases.image_archiving import ImageArchiving
+from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
@@ -28,7 +31,9 @@ from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
+from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
+from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
 from entrypoints.settings import Settings
@@ -44,6 +49,17 @@ class Exposition(Protocol):
     def render(self) -> bytes:
         """All metrics as Prometheus reads them; may read small files, so call it in a thread."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCalls:
+    """What is done with images."""
+
+    host: HostImages
+    pruning: ImagePruning
+    pulls: Pulls
+    archiving: ImageArchiving
+    registries: Registries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,5 +95,6 @@ class Agent:
     states: States
     heartbeat: Heartbeat
     health: Health
+    images: ImageCalls
     clock: Clock
     log: Log

@@ -17,6 +17,7 @@ import msgspec
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
 from adapters.docker.contexts import DiskContexts
+from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
 from adapters.docker.runtime import (
@@ -25,10 +26,15 @@ from adapters.docker.runtime import (
     DockerNetworks,
     DockerProjectResources,
 )
+from adapters.docker.transfers import DockerTransfers
+from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
+from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.happenings import Happenings
 from adapters.memory.runtime import (
@@ -39,6 +45,7 @@ from adapters.memory.runtime import (
     MemoryProjectResources,
 )
 from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.transfers import MemoryTransfers
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
 from adapters.sqlite.store import SqliteStore
@@ -49,15 +56,19 @@ from domain.bundles import BundleLimits
 from domain.capacity import CapacityLimits
 from domain.compose_model import ComposeModel
 from domain.compose_policy import PolicyProfile, PolicyRules
-from domain.image_names import RegistryRules
+from domain.image_names import OwnImages, RegistryRules
 from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.contexts import BuildContexts
+from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
+from domain.ports.engine_images import EngineImages
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
+from domain.ports.image_archives import ImageArchives
+from domain.ports.image_transfers import ImageTransfers
 from domain.ports.log import Log
 from domain.ports.manager import Manager
 from domain.ports.metrics import HostMetrics
@@ -80,7 +91,10 @@ from domain.usecases.gate import Gate
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat, WithoutEngine
 from domain.usecases.host import HostWatch
+from domain.usecases.host_images import HostImages
 from domain.usecases.housekeeping import Housekeeping, HousekeepingRules
+from domain.usecases.image_archiving import ImageArchiving
+from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.library import Library
@@ -91,7 +105,10 @@ from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
+from domain.usecases.pull_policy import PullPolicy
+from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
+from domain.usecases.registries import Registries
 from domain.usecases.resolving import Resolving
 from domain.usecases.restoring import Restoring
 from domain.usecases.space import Space
@@ -99,7 +116,7 @@ from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
 from domain.usecases.states import States
 from domain.usecases.undo import Undo
-from entrypoints.agent import Agent
+from entrypoints.agent import Agent, ImageCalls
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
@@ -107,6 +124,16 @@ VERSION = version("container-host-agent")
 
 HEARTBEAT_SECONDS = 10.0
 """How long one heartbeat may take, if the interval is not shorter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePorts:
+    """What is done with images is done through these."""
+
+    engine: EngineImages
+    transfers: ImageTransfers
+    archives: ImageArchives
+    credentials: KeptCredentials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +148,7 @@ class Runtime:
     logs: ContainerLogs
     events: EngineEvents
     firewall: Firewall | None
+    images: ImagePorts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +184,7 @@ async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
         adapters = await _real_adapters(settings, stack)
         agent = await assemble(settings, adapters)
         await stack.enter_async_context(agent.operations)
+        await stack.enter_async_context(agent.images.pulls)
         yield agent
 
 
@@ -203,6 +232,12 @@ async def _runtime(
         logs=DockerLogs(settings.docker_socket, client),
         events=DockerEvents(settings.docker_socket),
         firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
+        images=ImagePorts(
+            engine=DockerEngineImages(client),
+            transfers=DockerTransfers(settings.docker_socket),
+            archives=ScreenedArchives(),
+            credentials=DockerConfig(home),
+        ),
     )
 
 
@@ -217,6 +252,17 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         logs=MemoryLogs(engine),
         events=MemoryEvents(engine),
         firewall=MemoryFirewall(),
+        images=memory_images(engine),
+    )
+
+
+def memory_images(engine: MemoryEngine) -> ImagePorts:
+    """The images of the in-memory runtime."""
+    return ImagePorts(
+        engine=MemoryEngineImages(engine),
+        transfers=MemoryTransfers(engine),
+        archives=ScreenedArchives(),
+        credentials=MemoryCredentials(),
     )
 
 
@@ -627,8 +673,48 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         states=changes.states,
         heartbeat=heartbeat,
         health=health,
+        images=_image_calls(settings, adapters, inventory, changes),
         clock=clock,
         log=log,
+    )
+
+
+def _image_calls(
+    settings: Settings, adapters: Adapters, inventory: InventoryWatch, changes: _Changes
+) -> ImageCalls:
+    ports, own = adapters.runtime.images, OwnImages(agent_image=settings.agent_image)
+    policy = PullPolicy(changes.policy.registries, trusted=changes.policy.trusted)
+    registries = Registries(ports.credentials, ports.transfers, policy)
+    host = HostImages(
+        images=ports.engine,
+        inventory=inventory,
+        environments=adapters.store.environments,
+        builds=changes.builds,
+        own=own,
+    )
+    return ImageCalls(
+        host=host,
+        pruning=ImagePruning(host_images=host, images=ports.engine, builds=changes.builds, own=own),
+        pulls=Pulls(
+            transfers=ports.transfers,
+            images=ports.engine,
+            registries=registries,
+            policy=policy,
+            builds=changes.builds,
+            space=changes.space,
+            log=adapters.log,
+            seconds=settings.pull_timeout,
+        ),
+        archiving=ImageArchiving(
+            host_images=host,
+            images=ports.engine,
+            transfers=ports.transfers,
+            archives=ports.archives,
+            builds=changes.builds,
+            space=changes.space,
+            max_bytes=settings.max_image_bytes,
+        ),
+        registries=registries,
     )
 
 

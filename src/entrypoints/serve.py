@@ -118,5 +118,6 @@ async def _end_on_signal(agent: Agent, server: uvicorn.Server) -> None:
             # Who follows them would be waited for, and cut off in the middle of a line.
             agent.logs.end()
             agent.events.end()
+            agent.images.pulls.end()
             server.should_exit = True
             return

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_unpacked_bytes: int
     max_bundle_entries: int
     max_bundle_ratio: int
+    max_image_bytes: int
     max_builds: int
     max_starts: int
     network_pool: IPv4Network
@@ -79,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit_ttl: float
     deploy_timeout: float
     build_timeout: float
+    pull_timeout: float
     stop_grace: int
     shutdown_timeout: float
 
@@ -416,6 +418,12 @@ SETTINGS: tuple[Setting, ...] = (
         _integer(1, 100_000),
         "Most that a bundle may grow by unpacking; looked at beyond 16 MiB.",
     ),
+    Setting(
+        "MAX_IMAGE_BYTES",
+        "10737418240",
+        _integer(1, 2**50),
+        "Largest archive of images that is loaded, unpacked.",
+    ),
     Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
     Setting("MAX_STARTS", "8", _integer(1, 256), "How many launches start containers at once."),
     Setting(
@@ -498,6 +506,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Seconds that a launch may take, waiting included; the manager gives up after 600.",
     ),
     Setting("BUILD_TIMEOUT", "540", _number(1, 86_400), "Seconds that its build may take."),
+    Setting(
+        "PULL_TIMEOUT",
+        "900",
+        _number(1, 86_400),
+        "Seconds that a pull may take which is asked for by itself.",
+    ),
     Setting(
         "STOP_GRACE",
         "3",

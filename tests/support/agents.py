@@ -8,9 +8,12 @@ from typing import Any
 
 import httpx
 
+from adapters.image_archives.screening import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.contexts import MemoryContexts
+from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.happenings import Happenings
 from adapters.memory.host_network import MemoryHostNetwork
@@ -26,10 +29,17 @@ from adapters.memory.runtime import (
 )
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.transfers import MemoryTransfers
 from adapters.memory.workspaces import MemoryWorkspaces
 from domain.errors import AgentError
 from entrypoints.agent import Agent
-from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
+from entrypoints.composition import (
+    Adapters,
+    ImagePorts,
+    Runtime,
+    assemble,
+    bundle_limits,
+)
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import read_settings
@@ -64,6 +74,8 @@ class World:
     log: MemoryLog
     logs: MemoryLogs
     events: MemoryEvents
+    transfers: MemoryTransfers
+    credentials: MemoryCredentials
 
     async def look(self) -> None:
         """Lets the agent look at its Engine, or find that it does not answer."""
@@ -123,6 +135,8 @@ async def agent_on_twins(
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
     store = outside.store if outside else MemoryStore()
     logs, events = MemoryLogs(engine), MemoryEvents(engine)
+    transfers = MemoryTransfers(engine)
+    credentials = outside.credentials if outside else MemoryCredentials()
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
@@ -132,6 +146,12 @@ async def agent_on_twins(
         logs=logs,
         events=events,
         firewall=MemoryFirewall(),
+        images=ImagePorts(
+            engine=MemoryEngineImages(engine),
+            transfers=transfers,
+            archives=ScreenedArchives(),
+            credentials=credentials,
+        ),
     )
     agent = await assemble(
         settings,
@@ -152,6 +172,7 @@ async def agent_on_twins(
     transport = httpx.ASGITransport(app=app)
     async with (
         agent.operations,
+        agent.images.pulls,
         httpx.AsyncClient(transport=transport, base_url="http://agent") as http,
     ):
         await agent.host.observe()
@@ -170,6 +191,8 @@ async def agent_on_twins(
             log=log,
             logs=logs,
             events=events,
+            transfers=transfers,
+            credentials=credentials,
         )
         await agent.operations.close(0)
     _spare_applications.append(app)

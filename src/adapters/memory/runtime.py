@@ -39,6 +39,11 @@ class MemoryEngine:
         """Image identifier → project and labels' digest."""
         self.tags: dict[str, str] = {}
         """Tag → image identifier."""
+        self.repo_digests: dict[str, str] = {}
+        """Name with a registry's digest → image identifier."""
+        self.layers: dict[str, tuple[tuple[str, int], ...]] = {}
+        """Image identifier → digests and sizes of its layers, where it has others than one of its
+        own."""
         self.ports: dict[int, str] = {}
         """Published port → container's name."""
         self.erased: list[str] = []

@@ -1,7 +1,7 @@
 """Builds images once for all who need the same, and forgets those that nobody needs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from enum import Enum
 
@@ -12,6 +12,7 @@ from domain.arrangement import build_document, relocated
 from domain.compose_model import ComposeModel, ComposeService
 from domain.dockerfile import base_images, may_read
 from domain.errors import AgentError
+from domain.image_names import familiar
 from domain.images import (
     BUILD_PROJECT,
     BuildPlan,
@@ -282,7 +283,7 @@ class Builds:
         tags = {tag for other, needed in self._needed.items() if other != without for tag in needed}
         for record in await self._environments.list():
             if record.deployed:
-                tags |= {*record.images.values(), *(s.image for s in record.services)}
+                tags |= record.image_tags
         return frozenset(tags)
 
     async def discard(self, operation: Operation) -> None:
@@ -334,6 +335,17 @@ class Builds:
             return False
         await self._images.remove(tag)
         return True
+
+    async def forget(self, tags: Collection[str]) -> None:
+        """Takes away the records of images that have gone, or that somebody else keeps."""
+        names = {familiar(tag) for tag in tags}
+        for record in await self._images.list():
+            if familiar(record.tag) in names:
+                await self._images.remove(record.tag)
+
+    def alone(self, tags: Collection[str]) -> AbstractAsyncContextManager[None]:
+        """Keeps others from building, or clearing away, images of these names."""
+        return self._alone(sorted(tags))
 
     async def note_pulled(self, tags: Collection[str]) -> None:
         """Writes down images that came to the host for an environment."""

@@ -20,7 +20,10 @@ from entrypoints.http import (
     consistency,
     contract,
     environments,
+    image_transfers,
+    images,
     operations,
+    registries,
     system,
 )
 from entrypoints.http.auth import require_key
@@ -42,6 +45,9 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             bundles.router,
             audit.router,
             consistency.router,
+            images.router,
+            image_transfers.router,
+            registries.router,
             system.router,
         ],
         guards=[require_key],
