@@ -252,7 +252,7 @@ class TestDeploys:
         found = host.client.inspect_container(f"{prefix}-web-1")
         assert PASSWORD not in json.dumps(found)
         assert "config.json" not in json.dumps(found["Mounts"])
-        users = (await agent.http.get(f"{IMAGES}/{image}")).json()["used_by"]
+        users = (await agent.http.get(f"{IMAGES}/{image}?fresh=true")).json()["used_by"]
         assert users == {"containers": [f"{prefix}-web-1"], "environments": [prefix]}
         assert (await agent.http.delete(f"{IMAGES}/{image}")).status_code == 409
         await agent.http.delete(f"/api/v1/environments/{prefix}", headers={"Prefer": "wait=60"})
@@ -306,7 +306,7 @@ class TestTheSameAsDocker:
         made = host.client.create_container(reference, "true", name=prefix)
         try:
             answer = await agent.http.delete(f"{IMAGES}/{reference}")
-            users = (await agent.http.get(f"{IMAGES}/{reference}")).json()["used_by"]
+            users = (await agent.http.get(f"{IMAGES}/{reference}?fresh=true")).json()["used_by"]
         finally:
             host.client.remove_container(made["Id"])
 

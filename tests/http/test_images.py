@@ -56,7 +56,7 @@ class TestList:
         await deploy(world, "lab", PLAIN)
         world.engine.run("mine", image="nginx:1", state=ContainerState.EXITED)
 
-        answer = await call(world, "GET", IMAGES)
+        answer = await call(world, "GET", f"{IMAGES}?fresh=true")
 
         (image,) = answer.json()["images"]
         assert image["repo_tags"] == ["nginx:1"]

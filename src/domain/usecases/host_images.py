@@ -72,25 +72,38 @@ class HostImages:
         self._builds = builds
         self._own = own
 
-    async def list(self, wanted: ImageFilter) -> Sequence[UsedImage]:
-        """The images that a filter lets through, by name."""
-        found, needs = await self._images.list(), await self.needs()
+    async def list(self, wanted: ImageFilter, *, fresh: bool = False) -> Sequence[UsedImage]:
+        """The images that a filter lets through, by name.
+
+        Args:
+            wanted: the filter.
+            fresh: ask the Engine who uses them, too.
+        """
+        found, needs = await self._images.list(), await self.needs(fresh=fresh)
         used = (UsedImage(image=image, users=needs.users(image)) for image in found)
         return [one for one in used if wanted.takes(one)]
 
-    async def inspect(self, reference: str) -> tuple[ImageDetails, ImageUsers]:
+    async def inspect(
+        self, reference: str, *, fresh: bool = False
+    ) -> tuple[ImageDetails, ImageUsers]:
         """All about one image.
+
+        Args:
+            reference: the image.
+            fresh: ask the Engine who uses it, too.
 
         Raises:
             InvalidReference: ``reference`` can name none.
             ResourceNotFound: there is none.
         """
         details = await self._images.inspect(image_reference(reference))
-        return details, (await self.needs()).users(details.image)
+        return details, (await self.needs(fresh=fresh)).users(details.image)
 
-    async def needs(self) -> ImageNeeds:
+    async def needs(self, *, fresh: bool = True) -> ImageNeeds:
         """Who needs which image at the moment."""
-        return ImageNeeds(await self._inventory.fresh(), await self._environments.list())
+        inventory = self._inventory
+        picture = await (inventory.refresh() if fresh else inventory.require_engine())
+        return ImageNeeds(picture, await self._environments.list())
 
     async def tag(self, source: str, target: str, *, force: bool = False) -> UsedImage:
         """Gives an image one name more.

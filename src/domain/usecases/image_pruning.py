@@ -62,7 +62,7 @@ class ImagePruning:
         used = await self._builds.used()
         return [
             found.image
-            for found in await self._host_images.list(wanted)
+            for found in await self._host_images.list(wanted, fresh=True)
             if not self._kept(found.image.names, used)
         ]
 

@@ -8,42 +8,59 @@ import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
-_PLAIN = ("title", "description", "default", "enum", "pattern", "minimum", "maximum", "required")
+_REFERENCE = "#/"
+
+_NAMES = {
+    "anyOf": "any_of",
+    "additionalProperties": "additional_properties",
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "pattern": "pattern",
+    "enum": "enum",
+    "required": "required",
+    "description": "description",
+    "default": "default",
+}
+"""Words of JSON Schema → what Litestar calls them."""
 
 
-def json_body(kind: type[msgspec.Struct], example: Mapping[str, Any]) -> type[Operation]:
-    """An operation whose body is JSON of a kind.
-
-    Args:
-        kind: what the body is read into; its fields' docstrings are for those who read the code.
-        example: such a body.
-    """
-    schema = _schema(msgspec.json.schema(kind))
-    media = OpenAPIMediaType(schema=schema, example=dict(example))
+def takes_json(kind: type[Any], example: Mapping[str, Any]) -> type[Operation]:
+    """What documents that a call takes a JSON body of a kind."""
+    body = RequestBody(
+        required=True,
+        content={"application/json": OpenAPIMediaType(schema=_schema_of(kind), example=example)},
+    )
 
     @dataclass
-    class BodyOperation(Operation):
+    class JsonOperation(Operation):
         def __post_init__(self) -> None:
-            self.request_body = RequestBody(required=True, content={"application/json": media})
+            self.request_body = body
 
-    return BodyOperation
+    return JsonOperation
 
 
-def _schema(document: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Schema:
-    """JSON Schema, as msgspec writes it, in Litestar's words."""
-    known = document.get("$defs", known or {})
-    if reference := document.get("$ref"):
-        return _schema(known[reference.rpartition("/")[2]], known)
-    schema = Schema(**{key: document[key] for key in _PLAIN if key in document})
-    if "type" in document:
-        schema.type = OpenAPIType(document["type"])
-    if "properties" in document:
-        schema.properties = {k: _schema(v, known) for k, v in document["properties"].items()}
-    if "items" in document:
-        schema.items = _schema(document["items"], known)
-    if "anyOf" in document:
-        schema.any_of = [_schema(choice, known) for choice in document["anyOf"]]
-    others = document.get("additionalProperties")
-    if others is not None:
-        schema.additional_properties = others if others is False else _schema(others, known)
-    return schema
+def _schema_of(kind: type[Any]) -> Schema:
+    (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/{name}")
+    return _schema(schema, components)
+
+
+def _schema(node: Any, components: Mapping[str, Any]) -> Schema:
+    if reference := node.get("$ref"):
+        node = {**components[reference.removeprefix(_REFERENCE)], **node}
+    values: dict[str, Any] = {
+        ours: node[theirs] for theirs, ours in _NAMES.items() if theirs in node
+    }
+    if "type" in node:
+        values["type"] = OpenAPIType(node["type"])
+    if "anyOf" in node:
+        values["any_of"] = [_schema(one, components) for one in node["anyOf"]]
+    if "properties" in node:
+        values["properties"] = {
+            name: _schema(one, components) for name, one in node["properties"].items()
+        }
+    for name in ("items", "additionalProperties"):
+        if isinstance(node.get(name), Mapping):
+            values[_NAMES.get(name, name)] = _schema(node[name], components)
+    return Schema(**values)

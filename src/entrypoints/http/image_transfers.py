@@ -28,7 +28,7 @@ from entrypoints.http import sse
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.disconnects import while_connected
-from entrypoints.http.documented_bodies import json_body
+from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.problems import problem_of
 from entrypoints.http.registries import CredentialsRequest
 from entrypoints.http.responses import problems
@@ -36,6 +36,7 @@ from entrypoints.http.responses import problems
 AnyRequest = Request[Any, Any, Any]
 
 _TAR = "application/x-tar"
+_ARCHIVES = (_TAR, "application/gzip", "application/octet-stream")
 
 
 class PullRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ _PULL_EXAMPLE = {
 
 
 @dataclass
-class _PullOperation(json_body(PullRequest, _PULL_EXAMPLE)):  # type: ignore[misc]
+class _PullOperation(takes_json(PullRequest, _PULL_EXAMPLE)):  # type: ignore[misc]
     """Its answer comes in one of two forms."""
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ class _LoadOperation(Operation):
 
     def __post_init__(self) -> None:
         schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        content = {kind: OpenAPIMediaType(schema=schema) for kind in (_TAR, "application/gzip")}
+        content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
         self.request_body = RequestBody(content=content, required=True)
 
 

@@ -24,7 +24,7 @@ from domain.usecases.host_images import ImageFilter
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
-from entrypoints.http.documented_bodies import json_body
+from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -157,28 +157,33 @@ async def list_images(
     label: FromQuery[list[str] | None] = None,
     dangling: FromQuery[bool | None] = None,
     unused: FromQuery[bool | None] = None,
+    fresh: FromQuery[bool] = False,
     limit: Limit = 500,
 ) -> ImageList:
     """All images of the host, and who uses each.
 
     `name` is a part of a name, `label` a `key` or `key=value`. `dangling` are those that no name
     leads to, `unused` those that no container was made from and no environment would start.
+    Containers are as the Engine last told; `fresh=true` asks it now.
     """
     wanted = ImageFilter(name=name, labels=tuple(label or ()), dangling=dangling, unused=unused)
-    found = await _agent(request).images.host.list(wanted)
+    found = await _agent(request).images.host.list(wanted, fresh=fresh)
     return ImageList(images=tuple(_view(one.image, one.users) for one in found[:limit]))
 
 
 @get("/{image:path}", responses=problems(401, 404, 409, 422, 502, 503))
-async def inspect_image(request: AnyRequest, image: Reference) -> ImageDetailsView:
-    """One image: its configuration, layers, history, and who uses it."""
-    return _details(*await _agent(request).images.host.inspect(_reference(image)))
+async def inspect_image(
+    request: AnyRequest, image: Reference, fresh: FromQuery[bool] = False
+) -> ImageDetailsView:
+    """One image: its configuration, layers, history, and who uses it (`fresh=true` asks now)."""
+    found = await _agent(request).images.host.inspect(_reference(image), fresh=fresh)
+    return _details(*found)
 
 
 @post(
     "/tag",
     status_code=200,
-    operation_class=json_body(TagRequest, {"source": "busybox", "target": "labs/shell:2"}),
+    operation_class=takes_json(TagRequest, {"source": "busybox", "target": "labs/shell:2"}),
     responses=problems(401, 404, 408, 409, 413, 422, 502, 503),
 )
 async def tag_image(request: AnyRequest, force: FromQuery[bool] = False) -> Response[ImageView]:

@@ -9,7 +9,7 @@ from litestar.params import FromPath, FromQuery
 from domain.registry_credentials import KeptRegistry, RegistryCredentials
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
-from entrypoints.http.documented_bodies import json_body
+from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -47,7 +47,7 @@ async def list_registries(request: AnyRequest) -> RegistryList:
 
 @put(
     "/{registry:str}",
-    operation_class=json_body(CredentialsRequest, {"username": "jana", "password": "…"}),
+    operation_class=takes_json(CredentialsRequest, {"username": "jana", "password": "…"}),
     responses=problems(401, 403, 408, 413, 422, 500, 502, 503, 507),
 )
 async def keep_registry(
