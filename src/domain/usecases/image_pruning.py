@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from domain.engine_images import EngineImage, freed_bytes
+from domain.engine_images import EngineImage, ImageDetails, freed_bytes
 from domain.errors import ResourceConflict, ResourceNotFound
 from domain.image_names import OwnImages
 from domain.ports.engine_images import EngineImages
@@ -42,17 +42,32 @@ class ImagePruning:
             all_unused: also those that have names; else only dangling ones.
             labels: only images with all of these.
         """
+        every = await self._images.list()
         going = await self._unneeded(all_unused=all_unused, labels=labels)
-        return await self._told(going)
+        details = await self._images.describe([image.id for image in going])
+        return await self._result(going, details, every)
 
     async def prune(self, *, all_unused: bool, labels: Sequence[str] = ()) -> PrunedImages:
         """Removes them; one that somebody began to use meanwhile stays."""
+        every = await self._images.list()
         going = await self._unneeded(all_unused=all_unused, labels=labels)
         # Once they have gone nobody can tell how large they were.
-        details = {d.image.id: d for d in await self._images.describe([i.id for i in going])}
+        details = await self._images.describe([image.id for image in going])
         gone = [image for image in going if await self._remove(image)]
-        staying = await self._images.describe([i.id for i in await self._images.list()])
-        reclaimed = freed_bytes([details[i.id] for i in gone if i.id in details], staying)
+        return await self._result(gone, details, every)
+
+    async def _result(
+        self,
+        gone: Sequence[EngineImage],
+        details: Sequence[ImageDetails],
+        every: Sequence[EngineImage],
+    ) -> PrunedImages:
+        identifiers = {image.id for image in gone}
+        sharing = [i.id for i in every if i.shared_bytes and i.id not in identifiers]
+        reclaimed = freed_bytes(
+            [known for known in details if known.image.id in identifiers],
+            await self._images.describe(sharing) if gone else (),
+        )
         return PrunedImages(images=tuple(gone), reclaimed_bytes=reclaimed)
 
     async def _unneeded(self, *, all_unused: bool, labels: Sequence[str]) -> Sequence[EngineImage]:
@@ -68,15 +83,6 @@ class ImagePruning:
 
     def _kept(self, names: Collection[str], used: Collection[str]) -> bool:
         return needed(names, used) or any(self._own.is_agents(name) for name in names)
-
-    async def _told(self, going: Sequence[EngineImage]) -> PrunedImages:
-        identifiers = {image.id for image in going}
-        staying = [i.id for i in await self._images.list() if i.id not in identifiers]
-        reclaimed = freed_bytes(
-            await self._images.describe([image.id for image in going]),
-            await self._images.describe(staying) if going else (),
-        )
-        return PrunedImages(images=tuple(going), reclaimed_bytes=reclaimed)
 
     async def _remove(self, image: EngineImage) -> bool:
         async with self._builds.alone(image.names):
