@@ -12,6 +12,7 @@ import pytest
 
 from domain.containers import ContainerState
 from domain.registry_credentials import RegistryCredentials
+from domain.usecases import registries
 from tests.http.test_slow_clients import served
 from tests.support.agents import KEY, World, agent_on_twins
 from tests.support.api import PLAIN, WEB, begin, call, deploy, remove
@@ -647,6 +648,15 @@ class TestRegistries:
 
         assert (refused.status_code, unchecked.status_code) == (403, 200)
         assert "guessed" not in refused.text
+
+    async def test_a_registry_that_is_silent_is_not_waited_for(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registries, "LOG_IN_SECONDS", 0.05)
+        world.transfers.held = anyio.Event()
+
+        assert (await self.keep(world, "example.com")).status_code == 504
+        assert world.credentials.kept == {}
 
     async def test_a_token_has_no_user(self, world: World) -> None:
         kept = await self.keep(world, "docker.io", {"identity_token": "a.b.c"})

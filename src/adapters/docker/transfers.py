@@ -31,6 +31,9 @@ from domain.pulls import PullStep
 from domain.registry_credentials import RegistryCredentials, server_address
 
 _CONNECT_SECONDS = 7.0
+_SILENCE_SECONDS = 900.0
+"""How long the Engine may be silent, or not take what is sent; it packs large images that long."""
+
 _LONGEST_LINE = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 
@@ -157,8 +160,8 @@ class DockerTransfers:
         return httpx.AsyncClient(
             transport=transport,
             base_url="http://engine" if local else f"http{self._base_url.removeprefix('tcp')}",
-            # How long it may take is up to whoever asks.
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
+            # How long it may take in all is up to whoever asks.
+            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
             trust_env=False,
         )
 

@@ -49,7 +49,7 @@ class MemoryTransfers:
         self.pulls: list[str] = []
         """What was asked of the Engine."""
         self.held: anyio.Event | None = None
-        """Keeps pulls in the middle until it is set."""
+        """Keeps pulls in the middle, and registries silent, until it is set."""
 
     async def pull(
         self, reference: str, credentials: RegistryCredentials | None, on_step: TakeStep
@@ -104,6 +104,8 @@ class MemoryTransfers:
     async def log_in(self, registry: str, credentials: RegistryCredentials) -> None:
         """Returns if a registry takes the credentials."""
         await self._engine.answer()
+        if self.held is not None:
+            await self.held.wait()
         self._let_in(registry, credentials)
 
     async def load(self, archive: AsyncIterable[bytes]) -> Sequence[str]:

@@ -17,7 +17,7 @@ TakeStep = Callable[[PullStep], None]
 
 
 class ImageTransfers(Protocol):
-    """Brings images to the Engine and out of it. No call has a limit of its own on time."""
+    """Brings images to the Engine and out of it. How long a call may take is up to its caller."""
 
     async def pull(
         self, reference: str, credentials: RegistryCredentials | None, on_step: TakeStep

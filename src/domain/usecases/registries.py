@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 
-from domain.errors import RegistryNotKept
+import anyio
+
+from domain.errors import RegistryNotKept, StepTimedOut
 from domain.image_names import registry
 from domain.ports.credentials import KeptCredentials
 from domain.ports.image_transfers import ImageTransfers
 from domain.registry_credentials import KeptRegistry, RegistryCredentials, registry_name
 from domain.usecases.pull_policy import PullPolicy
+
+LOG_IN_SECONDS = 60.0
+"""How long a registry may take to say whether it takes credentials."""
 
 
 class Registries:
@@ -45,14 +50,24 @@ class Registries:
             ImageRefused: images may not come from there.
             RegistryRefused: it does not take them.
             EngineRefused: it cannot be reached.
+            StepTimedOut: it does not answer.
         """
         name = registry_name(text)
         credentials.check()
         self._policy.require_registry(name)
         if check:
-            await self._transfers.log_in(name, credentials)
+            await self._try(name, credentials)
         await self._kept.put(name, credentials)
         return KeptRegistry(registry=name, username=credentials.username)
+
+    async def _try(self, registry: str, credentials: RegistryCredentials) -> None:
+        try:
+            with anyio.fail_after(LOG_IN_SECONDS):
+                await self._transfers.log_in(registry, credentials)
+        except TimeoutError as fault:
+            raise StepTimedOut(
+                "log in", f"{registry} did not answer within {LOG_IN_SECONDS:g} s."
+            ) from fault
 
     async def forget(self, text: str) -> None:
         """Forgets what is kept for a registry.

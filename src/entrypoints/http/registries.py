@@ -48,7 +48,7 @@ async def list_registries(request: AnyRequest) -> RegistryList:
 @put(
     "/{registry:str}",
     operation_class=takes_json(CredentialsRequest, {"username": "jana", "password": "…"}),
-    responses=problems(401, 403, 408, 413, 422, 500, 502, 503, 507),
+    responses=problems(401, 403, 408, 413, 422, 500, 502, 503, 504, 507),
 )
 async def keep_registry(
     request: AnyRequest, registry: FromPath[str], check: FromQuery[bool] = True
