@@ -58,6 +58,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     created_at: datetime | None = None
     ports: tuple[PublishedPort, ...] = ()
+    network_mode: str = ""
+    """``host``, ``none``, ``container:`` and an identifier, or the network it was made in."""
 
     @property
     def service(self) -> str | None:
@@ -85,6 +87,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     def running(self) -> bool:
         """Whether it runs, as ``docker ps`` counts."""
         return self.state in _RUNNING
+
+    @property
+    def at_work(self) -> bool:
+        """Whether there are processes of it, be they paused."""
+        return self.state in {ContainerState.RUNNING, ContainerState.PAUSED}
 
     @property
     def well(self) -> bool:

@@ -15,6 +15,7 @@ from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_usage import UsageWatch
 from domain.usecases.deploy import Deploy
 from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
@@ -75,6 +76,7 @@ class Agent:
     host: HostWatch
     inventory: InventoryWatch
     live_inventory: LiveInventory
+    container_usage: UsageWatch
     operations: Operations
     environments: Environments
     deploy: Deploy

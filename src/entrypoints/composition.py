@@ -4,7 +4,7 @@ The only module that names adapters.
 """
 
 import hmac
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
 from adapters.docker.contexts import DiskContexts
@@ -26,6 +27,7 @@ from adapters.docker.runtime import (
     DockerNetworks,
     DockerProjectResources,
 )
+from adapters.docker.stats import DockerUsage
 from adapters.docker.transfers import DockerTransfers
 from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
@@ -33,6 +35,7 @@ from adapters.httpx_manager import HttpxManager
 from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_usage import MemoryUsage
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
@@ -61,6 +64,7 @@ from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
+from domain.ports.container_usage import ContainerUsages
 from domain.ports.contexts import BuildContexts
 from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
@@ -84,6 +88,7 @@ from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_usage import UsageWatch
 from domain.usecases.deploy import Deploy
 from domain.usecases.engine_events import EventHub
 from domain.usecases.environment_checks import EnvironmentChecks
@@ -147,6 +152,8 @@ class Runtime:
     compose: Compose
     logs: ContainerLogs
     events: EngineEvents
+    usages: Sequence[ContainerUsages]
+    """The cheapest first."""
     firewall: Firewall | None
     images: ImagePorts
 
@@ -231,6 +238,7 @@ async def _runtime(
         ),
         logs=DockerLogs(settings.docker_socket, client),
         events=DockerEvents(settings.docker_socket),
+        usages=(CgroupUsage(), DockerUsage(client)),
         firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
         images=ImagePorts(
             engine=DockerEngineImages(client),
@@ -251,6 +259,7 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         compose=MemoryCompose(engine, clock, _read_project_file),
         logs=MemoryLogs(engine),
         events=MemoryEvents(engine),
+        usages=(MemoryUsage(),),
         firewall=MemoryFirewall(),
         images=memory_images(engine),
     )
@@ -668,6 +677,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         logs=runtime.logs,
         events=events,
         live_inventory=LiveInventory(inventory, events, clock, log),
+        container_usage=UsageWatch(runtime.usages, inventory, clock, log),
         recovery=changes.recovery,
         consistency=changes.consistency,
         states=changes.states,

@@ -11,6 +11,7 @@ import httpx
 from adapters.image_archives.screening import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_usage import MemoryUsage
 from adapters.memory.contexts import MemoryContexts
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.engine_images import MemoryEngineImages
@@ -76,6 +77,7 @@ class World:
     events: MemoryEvents
     transfers: MemoryTransfers
     credentials: MemoryCredentials
+    usages: MemoryUsage
 
     async def look(self) -> None:
         """Lets the agent look at its Engine, or find that it does not answer."""
@@ -134,7 +136,7 @@ async def agent_on_twins(
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
     store = outside.store if outside else MemoryStore()
-    logs, events = MemoryLogs(engine), MemoryEvents(engine)
+    logs, events, usages = MemoryLogs(engine), MemoryEvents(engine), MemoryUsage()
     transfers = MemoryTransfers(engine)
     credentials = outside.credentials if outside else MemoryCredentials()
     runtime = Runtime(
@@ -145,6 +147,7 @@ async def agent_on_twins(
         compose=compose,
         logs=logs,
         events=events,
+        usages=(usages,),
         firewall=MemoryFirewall(),
         images=ImagePorts(
             engine=MemoryEngineImages(engine),
@@ -193,6 +196,7 @@ async def agent_on_twins(
             events=events,
             transfers=transfers,
             credentials=credentials,
+            usages=usages,
         )
         await agent.operations.close(0)
     _spare_applications.append(app)

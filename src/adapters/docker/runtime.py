@@ -65,6 +65,7 @@ def _container(row: _Json) -> Container:
         labels=row.get("Labels") or {},
         created_at=datetime.fromtimestamp(row["Created"], UTC) if row.get("Created") else None,
         ports=tuple(_ports(row.get("Ports") or [])),
+        network_mode=(row.get("HostConfig") or {}).get("NetworkMode", ""),
     )
 
 

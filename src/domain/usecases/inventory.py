@@ -47,15 +47,14 @@ class InventoryWatch:
         """The picture at hand, with words for times that are true now."""
         now = self._clock.monotonic()
         if self._picture.engine_up and now - self._words_of >= _WORDS_SECONDS:
-            self._show(self._picture.containers, now)
+            self._words_of = now
+            self._show(self._ages.told(self._picture.containers, now))
         return self._picture
 
-    def _show(self, containers: Sequence[Container], now: float) -> None:
-        """Takes containers into the picture, which stays the same one if nothing has changed."""
-        self._words_of = now
-        told = self._ages.told(containers, now)
-        if told != self._picture.containers:
-            self._picture = msgspec.structs.replace(self._picture, containers=told)
+    def _show(self, containers: tuple[Container, ...]) -> None:
+        """Takes containers into the picture; they stay the same object if nothing has changed."""
+        if containers != self._picture.containers:
+            self._picture = msgspec.structs.replace(self._picture, containers=containers)
 
     async def refresh(self) -> Inventory:
         """The picture as the Engine tells it now.
@@ -118,12 +117,15 @@ class InventoryWatch:
         self, told: Sequence[Container], ids: Collection[str] | None, answered: float
     ) -> None:
         """Puts what the Engine told into the picture; without ``ids`` it told of all there are."""
-        if ids is not None:
-            others = [c for c in self._picture.containers if c.id not in ids]
-            told = sorted([*others, *told], key=lambda container: (container.name, container.id))
-        self._ages.keep({container.id for container in told})
+        containers = self._ages.told(told, answered)
+        if ids is None:
+            self._words_of = answered
+        else:
+            others = (c for c in self._picture.containers if c.id not in ids)
+            containers = tuple(sorted((*others, *containers), key=lambda c: (c.name, c.id)))
+        self._ages.keep({container.id for container in containers})
         self._picture = Inventory(containers=self._picture.containers, seen_at=self._clock.now())
-        self._show(told, answered)
+        self._show(containers)
 
     def _note(self, fault: AgentError) -> None:
         self._faults += 1
