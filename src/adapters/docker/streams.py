@@ -15,7 +15,7 @@ from docker.types import CancellableStream
 
 from adapters.docker.client import CALL_SECONDS, connect, translated
 from adapters.docker.refusals import refused
-from domain.errors import AgentError
+from domain.errors import AgentError, EngineUnavailable
 
 T = TypeVar("T")
 
@@ -23,6 +23,9 @@ MAX_WAITING = 5_000
 """How many items wait for a slow reader."""
 
 THREAD_NAME = "engine-stream"
+
+# The Engine would compress what it sends, and with it hold back what it has sent only in part.
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 _PIECE_BYTES = 64 * 1024
 _LOOK_SECONDS = 0.5
@@ -34,11 +37,24 @@ class Feed(Generic[T]):
 
     Args:
         lossy: while the reader is slow, the oldest items go; else the threads wait for it.
+        most: how much waits for the reader.
+        weigh: how much one item is.
+        patience_seconds: how long a thread waits for the reader; None for any time.
     """
 
-    def __init__(self, *, lossy: bool, most: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        *,
+        lossy: bool,
+        most: int = MAX_WAITING,
+        weigh: Callable[[T], int] = lambda _: 1,
+        patience_seconds: float | None = None,
+    ) -> None:
         self._lossy = lossy
         self._most = most
+        self._weigh = weigh
+        self._patience_seconds = patience_seconds
+        self._weight = 0
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._news = anyio.Event()
@@ -59,20 +75,37 @@ class Feed(Generic[T]):
             self._fault = self._fault or fault
         self._tell()
 
-    def put(self, item: T) -> None:
-        """Takes an item, in a thread."""
+    def put(self, item: T, *, lossy: bool | None = None) -> None:
+        """Takes an item, in a thread.
+
+        Args:
+            item: the item.
+            lossy: for this one alone.
+
+        Raises:
+            EngineUnavailable: the reader tried its patience.
+        """
         with self._changed:
-            while not self._lossy and len(self._items) >= self._most and not self._closed:
-                self._changed.wait(_LOOK_SECONDS)
+            if not (self._lossy if lossy is None else lossy):
+                self._wait_for_room()
             if self._closed:
                 return
-            if len(self._items) >= self._most:
-                self._items.popleft()
+            while self._items and self._weight >= self._most:
+                self._weight -= self._weigh(self._items.popleft())
                 self._dropped += 1
             self._items.append(item)
+            self._weight += self._weigh(item)
             first = len(self._items) == 1
         if first:
             self._tell()
+
+    def _wait_for_room(self) -> None:
+        patience = self._patience_seconds
+        until = None if patience is None else time.monotonic() + patience
+        while self._weight >= self._most and not self._closed:
+            if until is not None and time.monotonic() > until:
+                raise EngineUnavailable(f"Nobody read on for {patience:g} s, so it was ended.")
+            self._changed.wait(_LOOK_SECONDS)
 
     def _tell(self) -> None:
         """Wakes the reader, if anybody is left who reads."""
@@ -88,6 +121,7 @@ class Feed(Generic[T]):
         with self._changed:
             self._closed = True
             self._items.clear()
+            self._weight = 0
             self._changed.notify_all()
         self._news.set()
 
@@ -103,6 +137,7 @@ class Feed(Generic[T]):
                 dropped, self._dropped = self._dropped, 0
                 if self._items:
                     item = self._items.popleft()
+                    self._weight -= self._weigh(item)
                     self._changed.notify_all()
                     return item, dropped
                 ended = self._closed or not self._writers
@@ -157,6 +192,7 @@ class Answer:
         response = api.get(
             f"{api.base_url}/v{api.api_version}{self._path}",
             params=self._parameters,
+            headers=_AS_IT_IS,
             stream=True,
             timeout=(CALL_SECONDS, None),
         )
