@@ -35,6 +35,8 @@
     ├── RegistryRefused          a registry that wants other credentials
     ├── ImageNotInRegistry       an image that no registry has
     ├── RegistryNotKept          a registry for which no credentials are kept
+    ├── ChangeUnfinished         the Engine goes on with a change that takes too long
+    ├── ConditionNotReached      what was waited for has not come in time
     ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
     ├── StorageFailed            the disk refuses, for another reason than room
@@ -76,13 +78,16 @@ class BundleRefused(AgentError):
 
 
 class PolicyRefused(BundleRefused):
-    """A bundle asks for what this host does not allow; ``findings`` holds all of it."""
+    """A bundle, or what ``asker`` names, asks for what this host does not allow.
+
+    ``findings`` holds all of it.
+    """
 
     code = "policy-refused"
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[Finding, ...], *, asker: str = "bundle") -> None:
         count = "one thing" if len(findings) == 1 else f"{len(findings)} things"
-        super().__init__(f"The bundle asks for {count} that this host does not allow.")
+        super().__init__(f"The {asker} asks for {count} that this host does not allow.")
         self.findings = findings
 
     @property
@@ -268,8 +273,7 @@ class NetworkPoolExhausted(RetryLater):
 
     def __init__(self, pool: str) -> None:
         super().__init__(
-            f"The host's address pool {pool} (NETWORK_POOL) has no range left for the networks of "
-            "this environment.",
+            f"The host's address pool {pool} (NETWORK_POOL) has no range left for another network.",
             hint="Remove an environment, set a larger pool, or deploy on another host.",
             retry_after=30,
         )
@@ -350,8 +354,10 @@ class ResourceNotFound(AgentError):
 
     code = "resource-not-found"
 
-    def __init__(self, kind: str, reference: str) -> None:
-        super().__init__(f"There is no {kind} {reference!r} on this host.")
+    def __init__(
+        self, kind: str, reference: str, *, hint: str = "", place: str = "on this host"
+    ) -> None:
+        super().__init__(f"There is no {kind} {reference!r} {place}.", hint=hint)
 
 
 class ResourceAmbiguous(AgentError):
@@ -370,6 +376,18 @@ class ResourceConflict(AgentError):
     """What was asked cannot be done to something as it is now; holds the Engine's reason."""
 
     code = "resource-conflict"
+
+
+class ChangeUnfinished(AgentError):
+    """The Engine has not come to the end of a change in time, and goes on with it."""
+
+    code = "change-unfinished"
+
+
+class ConditionNotReached(AgentError):
+    """What was waited for has not come in time."""
+
+    code = "condition-not-reached"
 
 
 class ResourceOwned(AgentError):

@@ -54,6 +54,8 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.RegistryRefused: HTTPStatus.FORBIDDEN,
     errors.ImageNotInRegistry: HTTPStatus.NOT_FOUND,
     errors.RegistryNotKept: HTTPStatus.NOT_FOUND,
+    errors.ChangeUnfinished: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.ConditionNotReached: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StorageFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.AgentError: HTTPStatus.INTERNAL_SERVER_ERROR,
