@@ -5,6 +5,8 @@ from typing import Protocol
 
 from domain.compose_policy import PolicyRules
 from domain.ports.clock import Clock
+from domain.ports.container_files import ContainerFiles
+from domain.ports.container_output import ContainerOutput
 from domain.ports.log import Log
 from domain.ports.store import Environments
 from domain.ports.streams import ContainerLogs
@@ -15,7 +17,13 @@ from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_access import ContainerAccess
+from domain.usecases.container_control import ContainerControl
+from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_list import ContainerList
+from domain.usecases.container_pruning import ContainerPruning
 from domain.usecases.container_usage import UsageWatch
+from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
 from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
@@ -31,6 +39,7 @@ from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.operations import Operations
+from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
 from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
@@ -61,6 +70,21 @@ class ImageCalls:
     pulls: Pulls
     archiving: ImageArchiving
     registries: Registries
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleContainers:
+    """What is done with containers one by one."""
+
+    list: ContainerList
+    access: ContainerAccess
+    ownership: Ownership
+    creation: ContainerCreation
+    control: ContainerControl
+    waiting: ContainerWaiting
+    pruning: ContainerPruning
+    output: ContainerOutput
+    files: ContainerFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,5 +122,6 @@ class Agent:
     heartbeat: Heartbeat
     health: Health
     images: ImageCalls
+    containers: SingleContainers
     clock: Clock
     log: Log

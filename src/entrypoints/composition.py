@@ -17,6 +17,10 @@ import msgspec
 from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient
+from adapters.docker.container_changes import DockerContainerChanges
+from adapters.docker.container_files import DockerContainerFiles
+from adapters.docker.container_lookup import DockerContainerLookup
+from adapters.docker.container_output import DockerContainerOutput
 from adapters.docker.contexts import DiskContexts
 from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
@@ -28,6 +32,7 @@ from adapters.docker.runtime import (
     DockerProjectResources,
 )
 from adapters.docker.stats import DockerUsage
+from adapters.docker.surroundings import DockerSurroundings
 from adapters.docker.transfers import DockerTransfers
 from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
@@ -35,7 +40,13 @@ from adapters.httpx_manager import HttpxManager
 from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_files import MemoryContainerFiles
+from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.container_usage import MemoryUsage
+from adapters.memory.containers import (
+    MemoryContainerChanges,
+    MemoryContainerLookup,
+)
 from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
@@ -48,7 +59,9 @@ from adapters.memory.runtime import (
     MemoryProjectResources,
 )
 from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.surroundings import MemorySurroundings
 from adapters.memory.transfers import MemoryTransfers
+from adapters.own_container import own_container_id
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
 from adapters.sqlite.store import SqliteStore
@@ -64,6 +77,11 @@ from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
+from domain.ports.container_changes import ContainerChanges
+from domain.ports.container_details import ContainerLookup
+from domain.ports.container_files import ContainerFiles
+from domain.ports.container_output import ContainerOutput
+from domain.ports.container_surroundings import ContainerSurroundings
 from domain.ports.container_usage import ContainerUsages
 from domain.ports.contexts import BuildContexts
 from domain.ports.credentials import KeptCredentials
@@ -88,7 +106,15 @@ from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_access import ContainerAccess
+from domain.usecases.container_control import ContainerControl
+from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_list import ContainerList
+from domain.usecases.container_names import ContainerNames
+from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_surroundings import Surroundings
 from domain.usecases.container_usage import UsageWatch
+from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
 from domain.usecases.engine_events import EventHub
 from domain.usecases.environment_checks import EnvironmentChecks
@@ -109,6 +135,7 @@ from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.operations import Operations
+from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
 from domain.usecases.pull_policy import PullPolicy
 from domain.usecases.pulls import Pulls
@@ -121,7 +148,7 @@ from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
 from domain.usecases.states import States
 from domain.usecases.undo import Undo
-from entrypoints.agent import Agent, ImageCalls
+from entrypoints.agent import Agent, ImageCalls, SingleContainers
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
@@ -142,6 +169,17 @@ class ImagePorts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SinglePorts:
+    """The ports for what is done with containers one by one."""
+
+    lookup: ContainerLookup
+    changes: ContainerChanges
+    surroundings: ContainerSurroundings
+    output: ContainerOutput
+    files: ContainerFiles
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """The ports that ``RUNTIME`` chooses."""
 
@@ -156,6 +194,7 @@ class Runtime:
     """The cheapest first."""
     firewall: Firewall | None
     images: ImagePorts
+    single: SinglePorts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +211,8 @@ class Adapters:
     host_network: HostNetwork
     clock: Clock
     log: Log
+    own_container: str | None = None
+    """The identifier of the container that the agent itself runs in."""
 
 
 @asynccontextmanager
@@ -212,6 +253,7 @@ async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         host_network=LinuxHostNetwork(urlsplit(settings.manager_url).hostname or ""),
         clock=clock,
         log=log,
+        own_container=await own_container_id(),
     )
 
 
@@ -246,6 +288,13 @@ async def _runtime(
             archives=ScreenedArchives(),
             credentials=DockerConfig(home),
         ),
+        single=SinglePorts(
+            lookup=DockerContainerLookup(client),
+            changes=DockerContainerChanges(client),
+            surroundings=DockerSurroundings(client),
+            output=DockerContainerOutput(settings.docker_socket, client),
+            files=DockerContainerFiles(settings.docker_socket, client),
+        ),
     )
 
 
@@ -262,6 +311,7 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         usages=(MemoryUsage(),),
         firewall=MemoryFirewall(),
         images=memory_images(engine),
+        single=memory_single_ports(engine),
     )
 
 
@@ -272,6 +322,17 @@ def memory_images(engine: MemoryEngine) -> ImagePorts:
         transfers=MemoryTransfers(engine),
         archives=ScreenedArchives(),
         credentials=MemoryCredentials(),
+    )
+
+
+def memory_single_ports(engine: MemoryEngine) -> SinglePorts:
+    """The in-memory ports for single containers."""
+    return SinglePorts(
+        lookup=MemoryContainerLookup(engine),
+        changes=MemoryContainerChanges(engine),
+        surroundings=MemorySurroundings(engine),
+        output=MemoryContainerOutput(engine),
+        files=MemoryContainerFiles(engine),
     )
 
 
@@ -344,6 +405,7 @@ class _Changes:
     space: Space
     protection: Protection
     addresses: Addresses
+    admission: Admission
     deploy: Deploy
     lifecycle: Lifecycle
     library: Library
@@ -410,6 +472,7 @@ def _changes(
         log=log,
     )
     resolving = Resolving(gate, adapters.workspaces)
+    admission = Admission(_capacity(settings), store.environments, inventory, host)
     deploy = Deploy(
         environments=store.environments,
         bundles=adapters.bundles,
@@ -418,7 +481,7 @@ def _changes(
         resources=runtime.resources,
         operations=operations,
         inventory=inventory,
-        admission=Admission(_capacity(settings), store.environments, inventory, host),
+        admission=admission,
         addresses=addresses,
         builds=builds,
         gate=gate,
@@ -542,6 +605,7 @@ def _changes(
         space=space,
         protection=protection,
         addresses=addresses,
+        admission=admission,
         deploy=deploy,
         lifecycle=lifecycle,
         library=library,
@@ -647,6 +711,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         version=VERSION,
     )
     events = EventHub(runtime.events, clock, log)
+    images = _image_calls(settings, adapters, inventory, changes)
     return Agent(
         settings=settings,
         policy=changes.policy,
@@ -683,7 +748,10 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         states=changes.states,
         heartbeat=heartbeat,
         health=health,
-        images=_image_calls(settings, adapters, inventory, changes),
+        images=images,
+        containers=_single_containers(
+            settings, adapters, changes, inventory, events=events, pulls=images.pulls
+        ),
         clock=clock,
         log=log,
     )
@@ -742,3 +810,76 @@ def _paths(settings: Settings) -> dict[str, str]:
         "state": settings.state_dir,
         "docker": "/var/lib/docker",
     }
+
+
+def _single_containers(
+    settings: Settings,
+    adapters: Adapters,
+    changes: _Changes,
+    inventory: InventoryWatch,
+    *,
+    events: EventHub,
+    pulls: Pulls,
+) -> SingleContainers:
+    single, environments, clock = (
+        adapters.runtime.single,
+        adapters.store.environments,
+        adapters.clock,
+    )
+    ownership = Ownership(environments)
+    access = ContainerAccess(single.lookup, ownership, own_id=adapters.own_container)
+    names = ContainerNames(environments, changes.policy, clock)
+    surroundings = Surroundings(
+        single.surroundings,
+        changes.addresses,
+        ownership,
+        changes.protection,
+        changes.policy,
+        workspace=adapters.workspaces.root,
+    )
+    return SingleContainers(
+        list=ContainerList(inventory, environments),
+        access=access,
+        ownership=ownership,
+        creation=ContainerCreation(
+            changes=single.changes,
+            lookup=single.lookup,
+            resources=adapters.runtime.resources,
+            names=names,
+            surroundings=surroundings,
+            operations=changes.operations,
+            admission=changes.admission,
+            inventory=inventory,
+            space=changes.space,
+            pulls=pulls,
+            clock=clock,
+            log=adapters.log,
+            rules=changes.policy,
+            limits=limit_rules(settings),
+            workspace=adapters.workspaces.root,
+        ),
+        control=ContainerControl(
+            access=access,
+            changes=single.changes,
+            lookup=single.lookup,
+            names=names,
+            ownership=ownership,
+            surroundings=surroundings,
+            operations=changes.operations,
+            admission=changes.admission,
+            inventory=inventory,
+            clock=clock,
+        ),
+        waiting=ContainerWaiting(access, single.lookup, events),
+        pruning=ContainerPruning(
+            access=access,
+            changes=single.changes,
+            lookup=single.lookup,
+            environments=environments,
+            operations=changes.operations,
+            inventory=inventory,
+            clock=clock,
+        ),
+        output=single.output,
+        files=single.files,
+    )

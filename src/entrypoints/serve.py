@@ -119,5 +119,7 @@ async def _end_on_signal(agent: Agent, server: uvicorn.Server) -> None:
             agent.logs.end()
             agent.events.end()
             agent.images.pulls.end()
+            agent.containers.output.end()
+            agent.containers.files.end()
             server.should_exit = True
             return

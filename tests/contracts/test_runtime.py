@@ -30,6 +30,7 @@ from domain.containers import PROJECT_LABEL, Container, ContainerState, Publishe
 from domain.errors import EngineRefused, EngineUnavailable
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from tests.support import engine
+from tests.support.engine import rare_subnet
 
 pytestmark = pytest.mark.anyio
 
@@ -312,25 +313,19 @@ async def test_an_image_with_no_steps_for_others_is_plain_and_one_that_is_missin
 
 
 async def test_networks_tell_the_ranges_that_they_have(world: World) -> None:
-    name, subnet = f"{world.project}_default", _rare_subnet()
+    name, subnet = f"{world.project}_default", rare_subnet()
     await world.make_network(name, subnet)
 
     assert (name, subnet) in await world.networks.subnets()
 
 
 async def test_a_network_that_was_swept_has_no_range_any_more(world: World) -> None:
-    name, subnet = f"{world.project}_default", _rare_subnet()
+    name, subnet = f"{world.project}_default", rare_subnet()
     await world.make_network(name, subnet)
 
     await world.resources.sweep(world.project)
 
     assert name not in dict(await world.networks.subnets())
-
-
-def _rare_subnet() -> str:
-    """A range that hardly anybody else on this host has, beyond the agents' own pool."""
-    number = uuid4().int
-    return f"10.{198 + number % 2}.{number // 7 % 256}.{number // 1999 % 16 * 16}/28"
 
 
 @pytest.mark.engine

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -11,6 +11,8 @@ import httpx
 from adapters.image_archives.screening import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_files import MemoryContainerFiles
+from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.container_usage import MemoryUsage
 from adapters.memory.contexts import MemoryContexts
 from adapters.memory.credentials import MemoryCredentials
@@ -40,6 +42,7 @@ from entrypoints.composition import (
     Runtime,
     assemble,
     bundle_limits,
+    memory_single_ports,
 )
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
@@ -48,6 +51,9 @@ from entrypoints.settings import read_settings
 HOST_ID = "6f1b0a52-0000-4000-8000-000000000001"
 SERVER_KEY = "the-server-key-of-this-host"
 JWT_SECRET = "the-platforms-secret-of-forty-characters"
+OWN_CONTAINER = "a9" * 32
+"""The identifier of the container that the agent takes for its own."""
+
 KEY = {"X-Server-Key": SERVER_KEY}
 
 VARIABLES = {
@@ -78,6 +84,8 @@ class World:
     transfers: MemoryTransfers
     credentials: MemoryCredentials
     usages: MemoryUsage
+    output: MemoryContainerOutput
+    files: MemoryContainerFiles
 
     async def look(self) -> None:
         """Lets the agent look at its Engine, or find that it does not answer."""
@@ -139,6 +147,8 @@ async def agent_on_twins(
     logs, events, usages = MemoryLogs(engine), MemoryEvents(engine), MemoryUsage()
     transfers = MemoryTransfers(engine)
     credentials = outside.credentials if outside else MemoryCredentials()
+    output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
+    single = replace(memory_single_ports(engine), output=output, files=files)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
@@ -155,6 +165,7 @@ async def agent_on_twins(
             archives=ScreenedArchives(),
             credentials=credentials,
         ),
+        single=single,
     )
     agent = await assemble(
         settings,
@@ -169,6 +180,7 @@ async def agent_on_twins(
             host_network=MemoryHostNetwork("10.0.0.0/24"),
             clock=clock,
             log=log,
+            own_container=OWN_CONTAINER,
         ),
     )
     app = _application(agent)
@@ -197,6 +209,8 @@ async def agent_on_twins(
             transfers=transfers,
             credentials=credentials,
             usages=usages,
+            output=output,
+            files=files,
         )
         await agent.operations.close(0)
     _spare_applications.append(app)

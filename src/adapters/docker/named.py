@@ -22,6 +22,8 @@ _CONFLICTS = re.compile(
     re.IGNORECASE,
 )
 
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+
 
 @contextmanager
 def named(kind: str, reference: str) -> Iterator[None]:
@@ -45,6 +47,11 @@ def named(kind: str, reference: str) -> Iterator[None]:
         if meaning is fault:
             raise
         raise meaning from fault
+
+
+def short(reference: str) -> str:
+    """A reference as people read it: identifiers as Docker's own command shows them."""
+    return reference[:12] if _IDENTIFIER.fullmatch(reference) else reference
 
 
 def meaning_of(fault: EngineRefused, kind: str, reference: str) -> AgentError:

@@ -11,8 +11,11 @@ import msgspec
 
 from adapters.memory.happenings import Happenings, NotedContainers
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
+from domain.container_details import FileChange
+from domain.container_orders import ContainerOrder
 from domain.containers import PROJECT_LABEL, Container, ContainerState, EngineInfo, Image, Marked
 from domain.errors import EngineUnavailable
+from domain.limits import HeldLimits
 
 
 class MemoryEngine:
@@ -46,12 +49,23 @@ class MemoryEngine:
         own."""
         self.ports: dict[int, str] = {}
         """Published port → container's name."""
+        self.orders: dict[str, tuple[ContainerOrder, HeldLimits]] = {}
+        """Container's identifier → what it was made by, where it was made one by one."""
+        self.times: dict[str, tuple[int, int]] = {}
+        """Container's identifier → when it last started and ended, in seconds; 0 for never."""
+        self.file_changes: dict[str, tuple[FileChange, ...]] = {}
+        """Container's identifier → how its files differ from its image's."""
+        self.volume_options: set[str] = set()
+        """Volumes whose options lead elsewhere."""
+        self.stuck: set[str] = set()
+        """Names of containers that do not end in time, whoever asks for it."""
         self.erased: list[str] = []
         self.news = anyio.Event()
         """Set, and then replaced, when a container changes or prints."""
         self.fault: str = ""
         self.hang: bool = False
         self._serial = 0
+        self._moments = 0
 
     async def answer(self) -> None:
         """Returns as an Engine in good health does.
@@ -90,7 +104,12 @@ class MemoryEngine:
             labels=labels,
         )
         self.containers[name] = container
+        self.times[container.id] = (self._moment(), 0)
         return container
+
+    def _moment(self) -> int:
+        self._moments += 1
+        return self._moments
 
     def pull(self, image: str) -> None:
         """Makes an image be at hand, if it is not."""
@@ -102,6 +121,9 @@ class MemoryEngine:
 
     def start(self, name: str) -> None:
         """Lets a container run that stands."""
+        if not self.containers[name].running:
+            container = self.containers[name].id
+            self.times[container] = (self._moment(), self.times.get(container, (0, 0))[1])
         self.containers[name] = msgspec.structs.replace(
             self.containers[name], state=ContainerState.RUNNING, status="Up 1 second"
         )
@@ -109,6 +131,8 @@ class MemoryEngine:
 
     def stop(self, name: str, *, exit_code: int = 137) -> None:
         """Ends a container."""
+        container = self.containers[name].id
+        self.times[container] = (self.times.get(container, (0, 0))[0], self._moment())
         self.containers[name] = msgspec.structs.replace(
             self.containers[name],
             state=ContainerState.EXITED,
@@ -118,7 +142,10 @@ class MemoryEngine:
 
     def remove(self, name: str) -> None:
         """Takes a container away, with the ports it published."""
-        self.containers.pop(name, None)
+        gone = self.containers.pop(name, None)
+        if gone is not None:
+            for known in (self.orders, self.times, self.file_changes):
+                known.pop(gone.id, None)
         self.ports = {port: owner for port, owner in self.ports.items() if owner != name}
         self.tell()
 

@@ -281,6 +281,15 @@ class Operations:
         """Whether operations are let in."""
         return self._refusal is None
 
+    def require_open(self) -> None:
+        """Returns while changes are let in.
+
+        Raises:
+            NotAccepting: the agent is starting or stopping.
+        """
+        if self._refusal is not None:
+            raise NotAccepting(self._refusal, hint="Try again shortly.", retry_after=2)
+
     async def close(self, seconds: float) -> None:
         """Lets no more in, waits for those under way, and after ``seconds`` interrupts them."""
         self._refusal, self._resuming = "The agent is stopping.", False
@@ -457,9 +466,8 @@ class Operations:
             NotAccepting: the agent is starting or stopping.
             StoreUnavailable: the intent cannot be written down, so it is not begun.
         """
-        own = self._resuming and asked is BY_AGENT
-        if self._refusal is not None and not own:
-            raise NotAccepting(self._refusal, hint="Try again shortly.", retry_after=2)
+        if not (self._resuming and asked is BY_AGENT):
+            self.require_open()
         operation = Operation(
             id=OperationId(self._clock.new_id()),
             kind=kind,

@@ -52,6 +52,9 @@ def _schema(node: Any, components: Mapping[str, Any]) -> Schema:
     values: dict[str, Any] = {
         ours: node[theirs] for theirs, ours in _NAMES.items() if theirs in node
     }
+    if isinstance(values.get("default"), dict | list):
+        # The framework wants them to be hashed, and nothing is what they say.
+        del values["default"]
     if "type" in node:
         values["type"] = OpenAPIType(node["type"])
     if "anyOf" in node:
