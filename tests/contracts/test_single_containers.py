@@ -572,6 +572,16 @@ class TestOutput:
                 group.start_soon(end_soon)
                 assert [x.data for x in await world.lines(container, follow=True)] == [b"one"]
 
+    async def test_one_who_begins_to_follow_when_the_agent_ends_is_not_kept(
+        self, world: World
+    ) -> None:
+        container = await world.printing()
+        world.output.end()
+
+        with anyio.fail_after(20):
+            assert await world.lines(container, follow=True) == []
+            assert await world.raw(container, follow=True) == b""
+
     async def test_waiting_for_a_line_may_be_given_up_and_nothing_is_lost(
         self, world: World
     ) -> None:

@@ -232,9 +232,11 @@ class Streams:
     def __init__(self, limit: int) -> None:
         self._limiter = anyio.CapacityLimiter(limit)
         self._open: set[Stream] = set()
+        self._ended = False
 
     def end(self) -> None:
-        """Ends all that is read at the moment."""
+        """Ends all that is read at the moment, and whatever is about to be."""
+        self._ended = True
         for stream in self._open:
             stream.close()
 
@@ -242,6 +244,8 @@ class Streams:
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
         stream = Stream(self._limiter)
+        if self._ended:
+            stream.close()
         self._open.add(stream)
         try:
             yield stream
@@ -259,11 +263,15 @@ class Stream:
         self._answers: list[Answer] = []
         self._feeds: list[Feed[Any]] = []
         self._threads: list[threading.Thread] = []
+        self._closed = False
 
     async def start(self, answer: Answer, feed: Feed[Any], pump: Pump) -> None:
         """Reads an answer into a feed, as soon as there is a thread for it."""
         await self._limiter.acquire_on_behalf_of(answer)
         self._answers.append(answer)
+        if self._closed:
+            feed.close()
+            return
         self._feeds.append(feed)
         feed.open()
         thread = threading.Thread(
@@ -273,7 +281,8 @@ class Stream:
         thread.start()
 
     def close(self) -> None:
-        """Ends all answers."""
+        """Ends all answers, and those that are about to begin."""
+        self._closed = True
         for feed in self._feeds:
             feed.close()
         for answer in self._answers:
