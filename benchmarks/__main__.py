@@ -1,4 +1,4 @@
-"""Runs benchmarks: ``python -m benchmarks deploy|many|upload|again|all``."""
+"""Runs benchmarks: ``python -m benchmarks NAME|all``."""
 
 import os
 import signal
@@ -9,13 +9,16 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, labs, many, upload
+from benchmarks import again, counters, deploy, labs, listing, many, rest, upload
 
 _BENCHMARKS = {
     "deploy": deploy.run,
     "many": many.run,
     "upload": upload.run,
     "again": again.run,
+    "listing": listing.run,
+    "counters": counters.run,
+    "rest": rest.run,
 }
 
 

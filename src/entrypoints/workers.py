@@ -51,7 +51,7 @@ async def run_workers(agent: Agent) -> None:
         group.start_soon(agent.consistency.run)
         group.start_soon(_heartbeat, agent)
         group.start_soon(_write_chronicle, agent)
-        group.start_soon(agent.events.run)
+        group.start_soon(_follow_events, agent)
         group.start_soon(agent.live_inventory.run)
         group.start_soon(_follow_states, agent)
         group.start_soon(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes))
@@ -133,6 +133,11 @@ async def _lifetimes(agent: Agent) -> None:
 
 async def _clean(agent: Agent) -> None:
     await agent.housekeeping.tick(agent.library, agent.space)
+
+
+async def _follow_events(agent: Agent) -> None:
+    """What happened while no agent ran is heard of too."""
+    await agent.events.run(since=await agent.chronicle.told_until())
 
 
 async def _write_chronicle(agent: Agent) -> None:

@@ -550,3 +550,13 @@ async def test_audit_numbers_are_not_given_twice(store: Store) -> None:
     await store.audit.append([audit("b")])
 
     assert (await store.audit.latest(1))[0].number > first.number
+
+
+async def test_a_timeline_knows_when_something_of_a_kind_was_last_told(store: Store) -> None:
+    assert await store.timeline.newest(EntryKind.CONTAINER) is None
+    for minutes, kind in ((5, EntryKind.CONTAINER), (3, EntryKind.CONTAINER), (9, EntryKind.HOLD)):
+        at = NOON + timedelta(minutes=minutes, microseconds=1)
+        await store.timeline.append(TimelineEntry(at=at, environment=LAB, kind=kind, text="it"))
+
+    newest = await store.timeline.newest(EntryKind.CONTAINER)
+    assert newest == NOON + timedelta(minutes=5, microseconds=1)

@@ -14,7 +14,7 @@ from domain.errors import StoreUnavailable
 from domain.images import ImageRecord
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
-from domain.timeline import TimelineEntry
+from domain.timeline import EntryKind, TimelineEntry
 
 K = TypeVar("K", bound=str)
 T = TypeVar("T")
@@ -196,6 +196,11 @@ class MemoryTimeline:
         await self._store.check()
         found = [entry for entry in self._entries if entry.environment == name]
         return found[max(0, len(found) - limit) :]
+
+    async def newest(self, kind: EntryKind) -> datetime | None:
+        """Of when the newest entry of a kind is."""
+        await self._store.check()
+        return max((entry.at for entry in self._entries if entry.kind is kind), default=None)
 
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest of each name."""

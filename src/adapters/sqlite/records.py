@@ -12,7 +12,7 @@ from domain.environments import Environment
 from domain.images import ImageRecord
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
-from domain.timeline import TimelineEntry
+from domain.timeline import EntryKind, TimelineEntry
 
 T = TypeVar("T")
 K = TypeVar("K", bound=str)
@@ -188,6 +188,10 @@ _TIMELINE_OF = (
     "SELECT document FROM (SELECT number, document FROM timeline WHERE environment = ? "
     "ORDER BY number DESC LIMIT ?) ORDER BY number"
 )
+_NEWEST = (
+    "SELECT at FROM timeline WHERE json_extract(CAST(document AS TEXT), '$.kind') = ? "
+    "ORDER BY at DESC LIMIT 1"
+)
 _TOO_MANY = (
     "DELETE FROM timeline WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER "
     "(PARTITION BY environment ORDER BY number DESC) AS place FROM timeline) WHERE place > ?)"
@@ -214,6 +218,11 @@ class SqliteTimeline:
                 for row in c.execute(_TIMELINE_OF, (name, limit))
             ]
         )
+
+    async def newest(self, kind: EntryKind) -> datetime | None:
+        """Of when the newest entry of a kind is."""
+        row = await self._store.run(lambda c: c.execute(_NEWEST, (kind.value,)).fetchone())
+        return datetime.fromisoformat(row[0]) if row is not None else None
 
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest of each name."""

@@ -109,8 +109,15 @@ class EventHub:
         self.listening = False
         """Whether the Engine tells of everything at the moment."""
 
-    async def run(self) -> None:
-        """Follows until cancelled."""
+    async def run(self, *, since: int | None = None) -> None:
+        """Follows until cancelled.
+
+        Args:
+            since: first what happened at that moment and later, in nanoseconds since 1970, as far
+                as the Engine remembers; None for from now on.
+        """
+        if since is not None:
+            self._next = self._whole_from = since
         failed = 0
         while True:
             began = self._clock.monotonic()
