@@ -1,6 +1,8 @@
 """Containers that only stand there, and what processes of the host take meanwhile."""
 
 import os
+import socket
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,11 +51,19 @@ def running_containers() -> int:
 
 
 def engine_process() -> int | None:
-    """The Engine's process; None where it is not to be seen."""
-    for path in (Path("/var/run/docker.pid"), Path("/run/docker.pid")):
-        if path.exists():
-            return int(path.read_text())
-    return None
+    """The Engine's process; None where it is not to be seen, as on another host."""
+    if not engine.SOCKET.startswith("unix://"):
+        return None
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(engine.SOCKET.removeprefix("unix://"))
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    (process_id, _, _) = struct.unpack("3i", credentials)
+    # Where systemd holds its socket, it is systemd that is told of.
+    return process_id if process_id and _name(process_id) == "dockerd" else None
+
+
+def _name(process_id: int) -> str:
+    return Path(f"/proc/{process_id}/comm").read_text().strip()
 
 
 def cpu_seconds(process_id: int) -> float:
