@@ -1,7 +1,8 @@
 """The tables of the store: documents as JSON, columns only for what they are looked up by."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -64,10 +65,33 @@ class _Documents(Generic[K, T]):
 
 
 class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
-    """Records of environments."""
+    """Records of environments.
+
+    All of them are asked for many times a minute, and at every list of containers: they are kept
+    until one is written.
+    """
 
     def __init__(self, store: Transactions) -> None:
         super().__init__(store, Environment, "environments", "name", lambda record: record.name)
+        self._writes = 0
+        self._kept: tuple[int, Sequence[Environment]] | None = None
+
+    async def list(self) -> Sequence[Environment]:
+        """All records, sorted by name."""
+        if self._kept is None or self._kept[0] != self._writes:
+            writes = self._writes
+            self._kept = (writes, tuple(await super().list()))
+        return self._kept[1]
+
+    async def put(self, record: Environment, /) -> None:
+        """Writes a record, in place of an earlier one of the name."""
+        with self._writing():
+            await super().put(record)
+
+    async def remove(self, key: EnvironmentName, /) -> None:
+        """Takes a record away."""
+        with self._writing():
+            await super().remove(key)
 
     async def update(
         self, name: EnvironmentName, change: Callable[[Environment], Environment]
@@ -82,7 +106,16 @@ class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
             connection.execute(self._put, (changed.name, msgspec.json.encode(changed)))
             return changed
 
-        return await self._store.run(work)
+        with self._writing():
+            return await self._store.run(work)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whoever reads meanwhile may read what was before, so what is kept counts no more."""
+        try:
+            yield
+        finally:
+            self._writes += 1
 
 
 class SqliteBundles(_Documents[BundleDigest, BundleRecord]):
