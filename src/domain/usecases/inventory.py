@@ -1,6 +1,7 @@
 """The agent's picture of the containers, so that nobody who asks has to wait for the Engine."""
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import anyio
 import msgspec
@@ -19,6 +20,14 @@ _WORDS_SECONDS = 1.0
 """How long the Engine's words for how long something has been so are taken for true."""
 
 
+class _Shown(NamedTuple):
+    """What is shown of what the Engine told, and since when."""
+
+    told: Inventory
+    picture: Inventory
+    at: float
+
+
 class InventoryWatch:
     """Keeps the picture; while the Engine is away it keeps the last one and says so."""
 
@@ -32,7 +41,7 @@ class InventoryWatch:
         self._faults = 0
         self._picture = Inventory(fault="The Docker Engine has not been asked yet.")
         self._ages = Ages()
-        self._words_of = 0.0
+        self._shown = _Shown(self._picture, self._picture, 0.0)
         self.engine_info: EngineInfo | None = None
         """What the Engine last said of itself."""
         self.asked = anyio.Event()
@@ -44,17 +53,23 @@ class InventoryWatch:
 
     @property
     def picture(self) -> Inventory:
-        """The picture at hand, with words for times that are true now."""
-        now = self._clock.monotonic()
-        if self._picture.engine_up and now - self._words_of >= _WORDS_SECONDS:
-            self._words_of = now
-            self._show(self._ages.told(self._picture.containers, now))
-        return self._picture
+        """The picture at hand, with words for times that are true now.
 
-    def _show(self, containers: tuple[Container, ...]) -> None:
-        """Takes containers into the picture; they stay the same object if nothing has changed."""
-        if containers != self._picture.containers:
-            self._picture = msgspec.structs.replace(self._picture, containers=containers)
+        Threads may ask for it too: what they make of an earlier picture is never taken for this.
+        """
+        shown, now = self._shown, self._clock.monotonic()
+        told = self._picture
+        fresh = now - shown.at < _WORDS_SECONDS or not told.engine_up
+        if shown.told is not told or not fresh:
+            shown = self._shown = self._words(told, shown.picture, now)
+        return shown.picture
+
+    def _words(self, told: Inventory, before: Inventory, now: float) -> "_Shown":
+        containers = self._ages.told(told.containers, now) if told.engine_up else told.containers
+        if containers == before.containers:
+            # The same object, so that what was made of them can be known to be still true.
+            containers = before.containers
+        return _Shown(told, msgspec.structs.replace(told, containers=containers), now)
 
     async def refresh(self) -> Inventory:
         """The picture as the Engine tells it now.
@@ -109,30 +124,24 @@ class InventoryWatch:
             self.returned.set()
             self.returned = anyio.Event()
         self._ages.note(containers, asked=asked, answered=answered)
-        self._take(containers, ids, answered)
+        self._take(containers, ids)
         self.looked.set()
         self.looked = anyio.Event()
 
-    def _take(
-        self, told: Sequence[Container], ids: Collection[str] | None, answered: float
-    ) -> None:
+    def _take(self, told: Sequence[Container], ids: Collection[str] | None) -> None:
         """Puts what the Engine told into the picture; without ``ids`` it told of all there are."""
-        containers = self._ages.told(told, answered)
-        if ids is None:
-            self._words_of = answered
-        else:
+        if ids is not None:
             others = (c for c in self._picture.containers if c.id not in ids)
-            containers = tuple(sorted((*others, *containers), key=lambda c: (c.name, c.id)))
-        self._ages.keep({container.id for container in containers})
-        self._picture = Inventory(containers=self._picture.containers, seen_at=self._clock.now())
-        self._show(containers)
+            told = sorted((*others, *told), key=lambda c: (c.name, c.id))
+        self._ages.keep({container.id for container in told})
+        self._picture = Inventory(containers=tuple(told), seen_at=self._clock.now())
 
     def _note(self, fault: AgentError) -> None:
         self._faults += 1
         if self._picture.fault_since is None:
             self._log.error("engine does not answer", reason=fault.detail)
         self._picture = msgspec.structs.replace(
-            self._picture,
+            self.picture,
             fault=fault.detail,
             fault_since=self._picture.fault_since or self._clock.now(),
         )

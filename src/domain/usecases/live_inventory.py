@@ -60,7 +60,7 @@ class LiveInventory:
 
     async def _look(self, changed: Touched) -> None:
         try:
-            if changed is None:
+            if changed is None or not self._inventory.picture.engine_up:
                 await self._inventory.refresh()
             elif changed:
                 await self._inventory.update(changed)
