@@ -9,7 +9,20 @@ from types import FrameType
 
 from tests.support import engine
 
-from benchmarks import again, deploy, engine_return, fleet, labs, many, recovery, rush, upload
+from benchmarks import (
+    again,
+    counters,
+    deploy,
+    engine_return,
+    fleet,
+    labs,
+    listing,
+    many,
+    recovery,
+    rest,
+    rush,
+    upload,
+)
 
 _BENCHMARKS = {
     "deploy": deploy.run,
@@ -20,6 +33,9 @@ _BENCHMARKS = {
     "queue": rush.run,
     "recovery": recovery.run,
     "return": engine_return.run,
+    "listing": listing.run,
+    "counters": counters.run,
+    "rest": rest.run,
 }
 
 _WITHOUT_ENGINE = {"fleet", "queue", "recovery", "return"}

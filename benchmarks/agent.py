@@ -16,6 +16,7 @@ import psutil
 from tests.support import engine
 
 from benchmarks import Stopwatch
+from benchmarks.kept_connection import Question, question
 from entrypoints.cli.demo.processes import free_port, pause, running
 
 _READY_SECONDS = 60
@@ -136,6 +137,21 @@ class Agent:
             with suppress(psutil.Error):
                 found.append(child.cmdline())
         return [command for command in found if command]
+
+    @property
+    def process_id(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def serves(self, path: str) -> bool:
+        """Whether it knows a path."""
+        return self._http.get(path).status_code == 200
+
+    def question(self, path: str) -> Question:
+        """A question to it, on a connection that is kept."""
+        url = self._http.base_url
+        key = self._http.headers["X-Server-Key"]
+        return question((url.host, url.port or 80), path, X_Server_Key=key)
 
     def memory_mb(self, which: str) -> float:
         """Resident memory in millions of bytes: ``VmRSS`` now, ``VmHWM`` the most since its start.

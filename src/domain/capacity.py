@@ -1,13 +1,14 @@
 """Admission: what the host still has room for, and why not."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from domain.container_orders import CPUS_LABEL, MEMORY_LABEL
 from domain.containers import Inventory
 from domain.environments import Environment, ServiceRecord
 from domain.errors import CapacityExceeded
-from domain.names import EnvironmentName
 
 
 class CapacityLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,19 +63,34 @@ def _service_demand(service: ServiceRecord) -> Demand:
 
 def promised(
     environments: Iterable[Environment],
-    reserved: Mapping[EnvironmentName, Demand],
+    reserved: Mapping[str, Demand],
     *,
-    without: EnvironmentName,
+    without: str,
 ) -> Demand:
     """What all environments may use together, but one; stopped ones too, as they may start."""
-    found = {record.name: demand(record) for record in environments if record.deployed}
+    found: dict[str, Demand] = {r.name: demand(r) for r in environments if r.deployed}
     found.update(reserved)
     found.pop(without, None)
     return sum(found.values(), NOTHING)
 
 
+def singles_demand(inventory: Inventory) -> Demand:
+    """What containers that were made one by one may use together; stopped ones too."""
+    return sum((_single_demand(c.labels) for c in inventory.containers), NOTHING)
+
+
+def _single_demand(labels: Mapping[str, str]) -> Demand:
+    try:
+        cpus, memory = float(labels[CPUS_LABEL]), int(labels[MEMORY_LABEL])
+    except (KeyError, ValueError):
+        return NOTHING
+    if not 0 <= cpus < math.inf or memory < 0:
+        return NOTHING
+    return Demand(containers=1, cpus=cpus, memory_bytes=memory)
+
+
 def committed_containers(
-    inventory: Inventory, reserved: Mapping[EnvironmentName, Demand], *, without: EnvironmentName
+    inventory: Inventory, reserved: Mapping[str, Demand], *, without: str
 ) -> int:
     """Containers that run or are about to, but those of one environment.
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -38,6 +39,9 @@ class ContainerState(StrEnum):
     UNKNOWN = "unknown"
 
 
+_RUNNING = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
+
+
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     """A port of a container that the host serves."""
 
@@ -55,12 +59,16 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     image: str
     """The image's name as the container was created from it."""
+    image_id: str = ""
+    """The image itself, whatever its name means by now; empty where that is not known."""
     state: ContainerState
     status: str = ""
     """The Engine's words for people, such as ``Up 3 minutes (healthy)``."""
     labels: Mapping[str, str] = {}
     created_at: datetime | None = None
     ports: tuple[PublishedPort, ...] = ()
+    network_mode: str = ""
+    """``host``, ``none``, ``container:`` and an identifier, or the network it was made in."""
 
     @property
     def service(self) -> str | None:
@@ -93,11 +101,12 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def running(self) -> bool:
         """Whether it runs, as ``docker ps`` counts."""
-        return self.state in {
-            ContainerState.RUNNING,
-            ContainerState.PAUSED,
-            ContainerState.RESTARTING,
-        }
+        return self.state in _RUNNING
+
+    @property
+    def at_work(self) -> bool:
+        """Whether there are processes of it, be they paused."""
+        return self.state in {ContainerState.RUNNING, ContainerState.PAUSED}
 
     @property
     def well(self) -> bool:
@@ -187,8 +196,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_version: str = ""
 
 
-class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent's picture of the containers at one moment."""
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """The agent's picture of the containers at one moment, sorted by name."""
 
     containers: tuple[Container, ...] = ()
     seen_at: datetime | None = None
@@ -202,11 +211,19 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the Engine answered when last asked."""
         return self.seen_at is not None and not self.fault
 
-    @property
+    @cached_property
     def running(self) -> tuple[Container, ...]:
         """The containers that run."""
         return tuple(container for container in self.containers if container.running)
 
     def of_project(self, project: str) -> tuple[Container, ...]:
         """The containers of one Compose project."""
-        return tuple(c for c in self.containers if c.project == project)
+        return self._projects.get(project, ())
+
+    @cached_property
+    def _projects(self) -> Mapping[str, tuple[Container, ...]]:
+        found: dict[str, list[Container]] = {}
+        for container in self.containers:
+            if container.project is not None:
+                found.setdefault(container.project, []).append(container)
+        return {project: tuple(containers) for project, containers in found.items()}

@@ -164,6 +164,14 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         return self.hold is not None and self.hold.stands(now)
 
     @property
+    def image_tags(self) -> frozenset[str]:
+        """The images that its services run, by the names that its Compose file or the agent gave.
+
+        Those that were built for it are among them.
+        """
+        return frozenset({*self.images.values(), *(s.image for s in self.services if s.image)})
+
+    @property
     def deployed(self) -> bool:
         """Whether anything of it may stand on the host."""
         return self.state is not EnvironmentState.FAILED

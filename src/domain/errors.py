@@ -28,6 +28,17 @@
     ├── HostExhausted            the host has no memory, process, thread or file to spare
     ├── EngineUnavailable        the Docker Engine does not answer
     ├── EngineRefused            the Docker Engine answered with an error
+    ├── InvalidReference         text that can name nothing of the Engine
+    ├── ResourceNotFound         nothing of that name or identifier
+    ├── ResourceAmbiguous        a beginning that several identifiers share
+    ├── ResourceConflict         what cannot be done to something as it is now
+    ├── ResourceOwned            what would tear something from its environment
+    ├── ImageRefused             an image that may not be pulled, named or loaded so
+    ├── RegistryRefused          a registry that wants other credentials
+    ├── ImageNotInRegistry       an image that no registry has
+    ├── RegistryNotKept          a registry for which no credentials are kept
+    ├── ChangeUnfinished         the Engine goes on with a change that takes too long
+    ├── ConditionNotReached      what was waited for has not come in time
     ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
     ├── StorageFailed            the disk refuses, for another reason than room
@@ -71,13 +82,16 @@ class BundleRefused(AgentError):
 
 
 class PolicyRefused(BundleRefused):
-    """A bundle asks for what this host does not allow; ``findings`` holds all of it."""
+    """A bundle, or what ``asker`` names, asks for what this host does not allow.
+
+    ``findings`` holds all of it.
+    """
 
     code = "policy-refused"
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(self, findings: tuple[Finding, ...], *, asker: str = "bundle") -> None:
         count = "one thing" if len(findings) == 1 else f"{len(findings)} things"
-        super().__init__(f"The bundle asks for {count} that this host does not allow.")
+        super().__init__(f"The {asker} asks for {count} that this host does not allow.")
         self.findings = findings
 
     @property
@@ -263,8 +277,7 @@ class NetworkPoolExhausted(RetryLater):
 
     def __init__(self, pool: str) -> None:
         super().__init__(
-            f"The host's address pool {pool} (NETWORK_POOL) has no range left for the networks of "
-            "this environment.",
+            f"The host's address pool {pool} (NETWORK_POOL) has no range left for another network.",
             hint="Remove an environment, set a larger pool, or deploy on another host.",
             retry_after=30,
         )
@@ -338,9 +351,126 @@ class StopFailed(StepFailed):
 
 
 class EngineRefused(AgentError):
-    """The Docker Engine answered with an error."""
+    """The Docker Engine answered with an error.
+
+    ``status`` is that of its answer, where there was one, and ``reason`` its own words.
+    """
 
     code = "engine-refused"
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int | None = None, reason: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.reason = reason
+
+
+class InvalidReference(AgentError):
+    """Text that can name no container, image, network or volume."""
+
+    code = "invalid-reference"
+
+    def __init__(self, kind: str, text: str) -> None:
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        super().__init__(
+            f"{shown!r} cannot name {_an(kind)} {kind}.",
+            hint="Use its name, or the beginning of its identifier.",
+        )
+
+
+class ResourceNotFound(AgentError):
+    """No container, image, network, volume or process of that name or identifier."""
+
+    code = "resource-not-found"
+
+    def __init__(
+        self, kind: str, reference: str, *, hint: str = "", place: str = "on this host"
+    ) -> None:
+        super().__init__(f"There is no {kind} {reference!r} {place}.", hint=hint)
+
+
+class ResourceAmbiguous(AgentError):
+    """A beginning that several identifiers share."""
+
+    code = "resource-ambiguous"
+
+    def __init__(self, kind: str, reference: str) -> None:
+        super().__init__(
+            f"More than one {kind} has an identifier that begins with {reference!r}.",
+            hint="Use more of it, or the name.",
+        )
+
+
+class ResourceConflict(AgentError):
+    """What was asked cannot be done to something as it is now; holds the Engine's reason."""
+
+    code = "resource-conflict"
+
+
+class ChangeUnfinished(AgentError):
+    """The Engine has not come to the end of a change in time, and goes on with it."""
+
+    code = "change-unfinished"
+
+
+class ConditionNotReached(AgentError):
+    """What was waited for has not come in time."""
+
+    code = "condition-not-reached"
+
+
+class ResourceOwned(AgentError):
+    """What was asked would tear something from its environment."""
+
+    code = "resource-of-environment"
+
+    def __init__(self, kind: str, name: str, environment: str) -> None:
+        super().__init__(
+            f"{kind.capitalize()} {name!r} belongs to environment {environment!r}.",
+            hint="Change the environment instead, or add ?force=true.",
+        )
+
+
+class ImageRefused(AgentError):
+    """An image that may not be pulled, named or loaded so on this host."""
+
+    code = "image-refused"
+
+
+class RegistryRefused(AgentError):
+    """A registry does not give an image to whoever asks with these credentials, or without any."""
+
+    code = "registry-refused"
+
+    def __init__(self, registry: str, reason: str) -> None:
+        super().__init__(
+            f"The registry {registry} refuses: {reason}",
+            hint="Send the right credentials with the request, or keep them with "
+            f"PUT /api/v1/registries/{registry}.",
+        )
+
+
+class ImageNotInRegistry(AgentError):
+    """A registry has no such image, or does not tell strangers that it has."""
+
+    code = "image-not-in-registry"
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"No registry gave image {reference!r}: {reason}")
+
+
+class RegistryNotKept(AgentError):
+    """No credentials are kept for a registry."""
+
+    code = "registry-not-kept"
+
+    def __init__(self, registry: str) -> None:
+        super().__init__(f"No credentials are kept for the registry {registry!r}.")
+
+
+def _an(kind: str) -> str:
+    return "an" if kind[:1] in "aeiou" else "a"
 
 
 class StorageFull(AgentError):

@@ -58,6 +58,26 @@ def unmistakable(reference: str) -> str:
     return f"{reference}:latest" if re.fullmatch(r"[0-9a-f]{1,64}", reference) else reference
 
 
+def familiar(reference: str) -> str:
+    """The same name as Docker shows it: without its own registry, with the tag that is meant.
+
+    A digest leaves no room for a tag. A registry stays as it is written: ``Host/a`` names one by
+    its upper-case letter alone, and ``host/a`` none.
+    """
+    host, rest = split_registry(reference)
+    if host != HUB:
+        host = reference.partition("/")[0]
+    path, _, digest = rest.partition("@")
+    folder, slash, last = path.rpartition("/")
+    last, colon, tag = last.partition(":")
+    official = host == HUB and folder == "library"
+    name = last if official else f"{folder}{slash}{last}"
+    name = name if host == HUB else f"{host}/{name}"
+    if digest:
+        return f"{name}@{digest}"
+    return f"{name}:{tag if colon else 'latest'}"
+
+
 def public_host(host: str) -> bool:
     """Whether a host is named as public ones are: not by an address, nor as inner networks do.
 
@@ -67,6 +87,21 @@ def public_host(host: str) -> bool:
     if len(host) > 253 or not _HOST.fullmatch(host):
         return False
     return not host.endswith(tuple(f".{name}" for name in _INTERNAL))
+
+
+class OwnImages(msgspec.Struct, frozen=True, kw_only=True):
+    """Names that nobody may give to an image but the agent, or who installs it."""
+
+    agent_image: str = ""
+    """The agent's own image; empty where it is not known."""
+
+    def holds(self, reference: str) -> bool:
+        """Whether a name is one of them, however it is written."""
+        return is_ours(reference) or self.is_agents(reference)
+
+    def is_agents(self, reference: str) -> bool:
+        """Whether a name is that of the image which the agent itself runs from."""
+        return bool(self.agent_image) and familiar(reference) == familiar(self.agent_image)
 
 
 class RegistryRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,6 +168,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"Operation {self.id} is not of an environment.")
         return self.environment
 
+    def under_way_at(self, moment: datetime) -> bool:
+        """Whether it had been asked for, and not ended, at that moment."""
+        return self.requested_at <= moment and (self.ended_at is None or moment <= self.ended_at)
+
     def interrupted(self, *, at: datetime, error: str, reason: str) -> "Operation":
         """The same operation as one that ended with the agent."""
         return msgspec.structs.replace(

@@ -5,9 +5,11 @@ from typing import Protocol
 
 from domain.compose_policy import PolicyRules
 from domain.ports.clock import Clock
+from domain.ports.container_files import ContainerFiles
+from domain.ports.container_output import ContainerOutput
 from domain.ports.log import Log
 from domain.ports.store import Environments
-from domain.ports.streams import ContainerLogs, EngineEvents
+from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles
 from domain.usecases.addresses import Addresses
 from domain.usecases.audit import AuditTrail
@@ -15,18 +17,33 @@ from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_access import ContainerAccess
+from domain.usecases.container_control import ContainerControl
+from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_list import ContainerList
+from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_usage import UsageWatch
+from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
+from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.host import HostWatch
+from domain.usecases.host_images import HostImages
 from domain.usecases.housekeeping import Housekeeping
+from domain.usecases.image_archiving import ImageArchiving
+from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
+from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.operations import Operations
+from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
+from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
+from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
 from entrypoints.settings import Settings
@@ -45,6 +62,32 @@ class Exposition(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageCalls:
+    """What is done with images."""
+
+    host: HostImages
+    pruning: ImagePruning
+    pulls: Pulls
+    archiving: ImageArchiving
+    registries: Registries
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleContainers:
+    """What is done with containers one by one."""
+
+    list: ContainerList
+    access: ContainerAccess
+    ownership: Ownership
+    creation: ContainerCreation
+    control: ContainerControl
+    waiting: ContainerWaiting
+    pruning: ContainerPruning
+    output: ContainerOutput
+    files: ContainerFiles
+
+
+@dataclass(frozen=True, kw_only=True)
 class Agent:
     """The wired agent."""
 
@@ -56,6 +99,8 @@ class Agent:
     compose_version: str
     host: HostWatch
     inventory: InventoryWatch
+    live_inventory: LiveInventory
+    container_usage: UsageWatch
     operations: Operations
     environments: Environments
     deploy: Deploy
@@ -70,11 +115,13 @@ class Agent:
     housekeeping: Housekeeping
     protection: Protection
     logs: ContainerLogs
-    events: EngineEvents
+    events: EventHub
     recovery: Recovery
     consistency: Consistency
     states: States
     heartbeat: Heartbeat
     health: Health
+    images: ImageCalls
+    containers: SingleContainers
     clock: Clock
     log: Log

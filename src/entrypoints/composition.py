@@ -4,7 +4,7 @@ The only module that names adapters.
 """
 
 import hmac
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,9 +14,15 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient, EngineLimits
+from adapters.docker.container_changes import DockerContainerChanges
+from adapters.docker.container_files import DockerContainerFiles
+from adapters.docker.container_lookup import DockerContainerLookup
+from adapters.docker.container_output import DockerContainerOutput
 from adapters.docker.contexts import DiskContexts
+from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
 from adapters.docker.runtime import (
@@ -25,12 +31,27 @@ from adapters.docker.runtime import (
     DockerNetworks,
     DockerProjectResources,
 )
+from adapters.docker.stats import DockerUsage
+from adapters.docker.surroundings import DockerSurroundings
+from adapters.docker.transfers import DockerTransfers
+from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
+from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_files import MemoryContainerFiles
+from adapters.memory.container_output import MemoryContainerOutput
+from adapters.memory.container_usage import MemoryUsage
+from adapters.memory.containers import (
+    MemoryContainerChanges,
+    MemoryContainerLookup,
+)
+from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.engine import MemoryEngine
+from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
+from adapters.memory.happenings import Happenings
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngineInfo,
@@ -38,6 +59,9 @@ from adapters.memory.runtime import (
     MemoryProjectResources,
 )
 from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.surroundings import MemorySurroundings
+from adapters.memory.transfers import MemoryTransfers
+from adapters.own_container import own_container_id
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
 from adapters.sqlite.reserve import Reserve
@@ -50,20 +74,31 @@ from domain.capacity import CapacityLimits
 from domain.compose_model import ComposeModel
 from domain.compose_policy import PolicyProfile, PolicyRules
 from domain.heartbeat import beat_seconds
-from domain.image_names import RegistryRules
+from domain.image_names import OwnImages, RegistryRules
 from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
+from domain.ports.container_changes import ContainerChanges
+from domain.ports.container_details import ContainerLookup
+from domain.ports.container_files import ContainerFiles
+from domain.ports.container_output import ContainerOutput
+from domain.ports.container_surroundings import ContainerSurroundings
+from domain.ports.container_usage import ContainerUsages
 from domain.ports.contexts import BuildContexts
+from domain.ports.credentials import KeptCredentials
+from domain.ports.engine_events import EngineEvents
+from domain.ports.engine_images import EngineImages
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
+from domain.ports.image_archives import ImageArchives
+from domain.ports.image_transfers import ImageTransfers
 from domain.ports.log import Log
 from domain.ports.manager import Manager
 from domain.ports.metrics import HostMetrics
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from domain.ports.store import Store
-from domain.ports.streams import ContainerLogs, EngineEvents
+from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
@@ -73,24 +108,42 @@ from domain.usecases.builds import Builds
 from domain.usecases.chronicle import Chronicle
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
+from domain.usecases.container_access import ContainerAccess
+from domain.usecases.container_control import ContainerControl
+from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_list import ContainerList
+from domain.usecases.container_names import ContainerNames
+from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_surroundings import Surroundings
+from domain.usecases.container_usage import UsageWatch
+from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
+from domain.usecases.engine_events import EventHub
 from domain.usecases.environment_checks import EnvironmentChecks
 from domain.usecases.gate import Gate
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat, WithoutEngine
 from domain.usecases.host import HostWatch
+from domain.usecases.host_images import HostImages
 from domain.usecases.housekeeping import Housekeeping, HousekeepingRules
+from domain.usecases.image_archiving import ImageArchiving
+from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import LifetimeRules, Lifetimes
+from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
+from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
+from domain.usecases.pull_policy import PullPolicy
+from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
+from domain.usecases.registries import Registries
 from domain.usecases.resolving import Resolving
 from domain.usecases.restoring import Restoring
 from domain.usecases.space import Space
@@ -100,11 +153,32 @@ from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
-from entrypoints.agent import Agent
+from entrypoints.agent import Agent, ImageCalls, SingleContainers
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
 """The agent's own version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePorts:
+    """What is done with images is done through these."""
+
+    engine: EngineImages
+    transfers: ImageTransfers
+    archives: ImageArchives
+    credentials: KeptCredentials
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinglePorts:
+    """The ports for what is done with containers one by one."""
+
+    lookup: ContainerLookup
+    changes: ContainerChanges
+    surroundings: ContainerSurroundings
+    output: ContainerOutput
+    files: ContainerFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +192,11 @@ class Runtime:
     compose: Compose
     logs: ContainerLogs
     events: EngineEvents
+    usages: Sequence[ContainerUsages]
+    """The cheapest first."""
     firewall: Firewall | None
+    images: ImagePorts
+    single: SinglePorts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +213,8 @@ class Adapters:
     host_network: HostNetwork
     clock: Clock
     log: Log
+    own_container: str | None = None
+    """The identifier of the container that the agent itself runs in."""
 
 
 @asynccontextmanager
@@ -154,6 +234,7 @@ async def open_agent(settings: Settings) -> AsyncIterator[Agent]:
         adapters = await _real_adapters(settings, stack)
         agent = await assemble(settings, adapters)
         await stack.enter_async_context(agent.operations)
+        await stack.enter_async_context(agent.images.pulls)
         yield agent
 
 
@@ -176,6 +257,7 @@ async def _real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
         host_network=LinuxHostNetwork(urlsplit(settings.manager_url).hostname or ""),
         clock=clock,
         log=log,
+        own_container=await own_container_id(),
     )
 
 
@@ -183,7 +265,7 @@ async def _runtime(
     settings: Settings, state: Path, clock: Clock, log: Log, stack: AsyncExitStack
 ) -> Runtime:
     if settings.runtime == "memory":
-        return memory_runtime(MemoryEngine(), clock)
+        return memory_runtime(MemoryEngine(Happenings(clock.now)), clock)
     home = state / "compose"
     await anyio.Path(home).mkdir(mode=0o700, parents=True, exist_ok=True)
     client = EngineClient(
@@ -203,7 +285,21 @@ async def _runtime(
         compose=DockerCompose(settings.docker_socket, home, limits=compose_limits(settings)),
         logs=DockerLogs(settings.docker_socket, client),
         events=DockerEvents(settings.docker_socket, begin_seconds=settings.engine_timeout),
+        usages=(CgroupUsage(), DockerUsage(client)),
         firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
+        images=ImagePorts(
+            engine=DockerEngineImages(client),
+            transfers=DockerTransfers(settings.docker_socket),
+            archives=ScreenedArchives(),
+            credentials=DockerConfig(home),
+        ),
+        single=SinglePorts(
+            lookup=DockerContainerLookup(client),
+            changes=DockerContainerChanges(client),
+            surroundings=DockerSurroundings(client),
+            output=DockerContainerOutput(settings.docker_socket, client),
+            files=DockerContainerFiles(settings.docker_socket, client),
+        ),
     )
 
 
@@ -217,7 +313,31 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         compose=MemoryCompose(engine, clock, _read_project_file),
         logs=MemoryLogs(engine),
         events=MemoryEvents(engine),
+        usages=(MemoryUsage(),),
         firewall=MemoryFirewall(),
+        images=memory_images(engine),
+        single=memory_single_ports(engine),
+    )
+
+
+def memory_images(engine: MemoryEngine) -> ImagePorts:
+    """The images of the in-memory runtime."""
+    return ImagePorts(
+        engine=MemoryEngineImages(engine),
+        transfers=MemoryTransfers(engine),
+        archives=ScreenedArchives(),
+        credentials=MemoryCredentials(),
+    )
+
+
+def memory_single_ports(engine: MemoryEngine) -> SinglePorts:
+    """The in-memory ports for single containers."""
+    return SinglePorts(
+        lookup=MemoryContainerLookup(engine),
+        changes=MemoryContainerChanges(engine),
+        surroundings=MemorySurroundings(engine),
+        output=MemoryContainerOutput(engine),
+        files=MemoryContainerFiles(engine),
     )
 
 
@@ -302,6 +422,7 @@ class _Changes:
     space: Space
     protection: Protection
     addresses: Addresses
+    admission: Admission
     deploy: Deploy
     lifecycle: Lifecycle
     library: Library
@@ -379,6 +500,7 @@ def _changes(
         stop_seconds=settings.stop_grace + 2.0,
     )
     resolving = Resolving(gate, adapters.workspaces)
+    admission = Admission(_capacity(settings), store.environments, inventory, host)
     deploy = Deploy(
         environments=store.environments,
         bundles=adapters.bundles,
@@ -387,7 +509,7 @@ def _changes(
         resources=runtime.resources,
         operations=operations,
         inventory=inventory,
-        admission=Admission(_capacity(settings), store.environments, inventory, host),
+        admission=admission,
         addresses=addresses,
         builds=builds,
         gate=gate,
@@ -515,6 +637,7 @@ def _changes(
         space=space,
         protection=protection,
         addresses=addresses,
+        admission=admission,
         deploy=deploy,
         lifecycle=lifecycle,
         library=library,
@@ -623,6 +746,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         log=log,
         version=VERSION,
     )
+    events = EventHub(runtime.events, clock, log)
+    images = _image_calls(settings, adapters, inventory, changes)
     return Agent(
         settings=settings,
         policy=changes.policy,
@@ -651,14 +776,59 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         housekeeping=changes.housekeeping,
         protection=changes.protection,
         logs=runtime.logs,
-        events=runtime.events,
+        events=events,
+        live_inventory=LiveInventory(inventory, events, clock, log),
+        container_usage=UsageWatch(runtime.usages, inventory, clock, log),
         recovery=changes.recovery,
         consistency=changes.consistency,
         states=changes.states,
         heartbeat=heartbeat,
         health=health,
+        images=images,
+        containers=_single_containers(
+            settings, adapters, changes, inventory, events=events, pulls=images.pulls
+        ),
         clock=clock,
         log=log,
+    )
+
+
+def _image_calls(
+    settings: Settings, adapters: Adapters, inventory: InventoryWatch, changes: _Changes
+) -> ImageCalls:
+    ports, own = adapters.runtime.images, OwnImages(agent_image=settings.agent_image)
+    policy = PullPolicy(changes.policy.registries, trusted=changes.policy.trusted)
+    registries = Registries(ports.credentials, ports.transfers, policy)
+    host = HostImages(
+        images=ports.engine,
+        inventory=inventory,
+        environments=adapters.store.environments,
+        builds=changes.builds,
+        own=own,
+    )
+    return ImageCalls(
+        host=host,
+        pruning=ImagePruning(host_images=host, images=ports.engine, builds=changes.builds, own=own),
+        pulls=Pulls(
+            transfers=ports.transfers,
+            images=ports.engine,
+            registries=registries,
+            policy=policy,
+            builds=changes.builds,
+            space=changes.space,
+            log=adapters.log,
+            seconds=settings.pull_timeout,
+        ),
+        archiving=ImageArchiving(
+            host_images=host,
+            images=ports.engine,
+            transfers=ports.transfers,
+            archives=ports.archives,
+            builds=changes.builds,
+            space=changes.space,
+            max_bytes=settings.max_image_bytes,
+        ),
+        registries=registries,
     )
 
 
@@ -676,3 +846,76 @@ def _paths(settings: Settings) -> dict[str, str]:
         "state": settings.state_dir,
         "docker": "/var/lib/docker",
     }
+
+
+def _single_containers(
+    settings: Settings,
+    adapters: Adapters,
+    changes: _Changes,
+    inventory: InventoryWatch,
+    *,
+    events: EventHub,
+    pulls: Pulls,
+) -> SingleContainers:
+    single, environments, clock = (
+        adapters.runtime.single,
+        adapters.store.environments,
+        adapters.clock,
+    )
+    ownership = Ownership(environments)
+    access = ContainerAccess(single.lookup, ownership, own_id=adapters.own_container)
+    names = ContainerNames(environments, changes.policy, clock)
+    surroundings = Surroundings(
+        single.surroundings,
+        changes.addresses,
+        ownership,
+        changes.protection,
+        changes.policy,
+        workspace=adapters.workspaces.root,
+    )
+    return SingleContainers(
+        list=ContainerList(inventory, environments),
+        access=access,
+        ownership=ownership,
+        creation=ContainerCreation(
+            changes=single.changes,
+            lookup=single.lookup,
+            resources=adapters.runtime.resources,
+            names=names,
+            surroundings=surroundings,
+            operations=changes.operations,
+            admission=changes.admission,
+            inventory=inventory,
+            space=changes.space,
+            pulls=pulls,
+            clock=clock,
+            log=adapters.log,
+            rules=changes.policy,
+            limits=limit_rules(settings),
+            workspace=adapters.workspaces.root,
+        ),
+        control=ContainerControl(
+            access=access,
+            changes=single.changes,
+            lookup=single.lookup,
+            names=names,
+            ownership=ownership,
+            surroundings=surroundings,
+            operations=changes.operations,
+            admission=changes.admission,
+            inventory=inventory,
+            clock=clock,
+        ),
+        waiting=ContainerWaiting(access, single.lookup, events),
+        pruning=ContainerPruning(
+            access=access,
+            changes=single.changes,
+            lookup=single.lookup,
+            environments=environments,
+            operations=changes.operations,
+            inventory=inventory,
+            clock=clock,
+        ),
+        output=single.output,
+        files=single.files,
+    )

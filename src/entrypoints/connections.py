@@ -8,7 +8,7 @@ import asyncio
 import resource
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -30,6 +30,10 @@ MOST_FILES = 65_536
 """How many files the agent asks leave to have open, connections among them."""
 
 
+_TOGETHER_BYTES = 64 * 1024
+"""So much is sent without waiting for more."""
+
+
 def limits_within(files: int) -> ConnectionLimits:
     """The limits of an agent that may have ``files`` files open, of which it needs most itself."""
     in_all = min(ConnectionLimits.in_all, max(4, files // 4))
@@ -49,6 +53,44 @@ def allow_many_files() -> int:
     return most
 
 
+class WritesTogether:
+    """A transport that sends at once what is written in one go.
+
+    uvicorn writes the head of an answer and its body apart. To hand something to the kernel takes
+    longer than anything else about a short answer, and wakes the client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Sends it with what else is written before others have their turn."""
+        if not data:
+            return
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes >= _TOGETHER_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Sends what waits, and ends the connection."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            pieces, self._waiting, self._bytes = self._waiting, [], 0
+            self._transport.write(b"".join(pieces))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(H11Protocol):
     """One connection; ``bounded_protocol`` makes the class that a server takes."""
 
@@ -62,6 +104,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection, or drops it where there are too many."""
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", WritesTogether(transport, self.loop))
         peer = str(self.client[0]) if self.client else ""
         limits, count = self.limits, self.open_by_peer
         full = count[peer] >= limits.per_peer or count.total() >= limits.in_all

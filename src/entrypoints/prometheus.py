@@ -1,6 +1,6 @@
 """The metrics that Prometheus scrapes, made from what the workers have seen."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,7 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from domain.containers import ContainerState
+from domain.arrangement import ENVIRONMENT_LABEL
+from domain.container_usage import ContainerUsage
+from domain.containers import Container, ContainerState
 from domain.resources import FileSystem, HostUsage
 from entrypoints.agent import Agent
 
@@ -90,6 +92,7 @@ class _AgentCollector(Collector):
             "agent": self._agent_metrics,
             "consistency": self._consistency,
             "containers": self._containers,
+            "container_usage": self._usage,
             "heartbeat": self._heartbeat,
             "host": self._host,
         }
@@ -181,6 +184,15 @@ class _AgentCollector(Collector):
                 consistency.report.checked_at.timestamp(),
             )
 
+    def _usage(self) -> Iterator[Metric]:
+        observed = self._agent.container_usage.latest
+        yield _gauge(
+            "host_agent_containers_unread",
+            "Containers that run and whose counters cannot be read, or are too many.",
+            observed.unread,
+        )
+        yield from _container_metrics(observed.used)
+
     def _heartbeat(self) -> Iterator[Metric]:
         status = self._agent.heartbeat.status
         yield _gauge(
@@ -230,6 +242,50 @@ def _usage(usage: HostUsage) -> Iterator[Metric]:
     name = "host_agent_host_network"
     yield _counter(f"{name}_received_bytes", "Bytes received.", network.received_bytes)
     yield _counter(f"{name}_sent_bytes", "Bytes sent.", network.sent_bytes)
+
+
+def _container_metrics(used: Sequence[tuple[Container, ContainerUsage]]) -> Iterator[Metric]:
+    labels = [_container_labels(container) for container, _ in used]
+    for field, (name, text, kind) in _CONTAINER_METRICS.items():
+        family = kind(f"host_agent_container_{name}", text, labels=_CONTAINER_LABELS)
+        for values, (_, usage) in zip(labels, used, strict=True):
+            family.add_metric(values, getattr(usage, field))
+        yield family
+
+
+_CONTAINER_LABELS = ("container", "environment", "service")
+
+_CONTAINER_METRICS: Mapping[
+    str, tuple[str, str, type[GaugeMetricFamily] | type[CounterMetricFamily]]
+] = {
+    "cpu_seconds": ("cpu_seconds", "CPU time since its start.", CounterMetricFamily),
+    "memory_bytes": ("memory_bytes", "Memory, as docker stats has it.", GaugeMetricFamily),
+    "memory_limit_bytes": ("memory_limit_bytes", "Most memory that it gets.", GaugeMetricFamily),
+    "processes": ("processes", "Processes and threads.", GaugeMetricFamily),
+    "network_received_bytes": (
+        "network_received_bytes",
+        "Bytes received.",
+        CounterMetricFamily,
+    ),
+    "network_sent_bytes": ("network_sent_bytes", "Bytes sent.", CounterMetricFamily),
+    "block_read_bytes": ("block_read_bytes", "Bytes read from disks.", CounterMetricFamily),
+    "block_written_bytes": (
+        "block_written_bytes",
+        "Bytes written to disks.",
+        CounterMetricFamily,
+    ),
+}
+"""Field of a usage → name, text and kind of metric."""
+
+
+def _container_labels(container: Container) -> list[str]:
+    """Cut short: whoever makes a container may give it labels of any length."""
+    environment = container.labels.get(ENVIRONMENT_LABEL) or container.project or ""
+    values = (container.name, environment, container.service or "")
+    return [value[:_LONGEST_LABEL] for value in values]
+
+
+_LONGEST_LABEL = 128
 
 
 def _file_systems(file_systems: tuple[FileSystem, ...]) -> Iterator[Metric]:

@@ -177,3 +177,6 @@ async def wind_up(agent: Agent) -> None:
     await agent.operations.close(agent.settings.shutdown_timeout)
     await agent.heartbeat.end()
     agent.logs.end()
+    agent.events.end()
+    agent.images.pulls.end()
+    agent.containers.output.end()

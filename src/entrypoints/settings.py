@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_unpacked_bytes: int
     max_bundle_entries: int
     max_bundle_ratio: int
+    max_image_bytes: int
     max_builds: int
     max_starts: int
     network_pool: IPv4Network
@@ -83,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     resolve_timeout: float
     start_timeout: float
     stop_timeout: float
+    pull_timeout: float
     stop_grace: int
     engine_timeout: float
     engine_change_timeout: float
@@ -422,6 +424,12 @@ SETTINGS: tuple[Setting, ...] = (
         _integer(1, 100_000),
         "Most that a bundle may grow by unpacking; looked at beyond 16 MiB.",
     ),
+    Setting(
+        "MAX_IMAGE_BYTES",
+        "10737418240",
+        _integer(1, 2**50),
+        "Largest archive of images that is loaded, unpacked.",
+    ),
     Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
     Setting("MAX_STARTS", "8", _integer(1, 256), "How many launches start containers at once."),
     Setting(
@@ -522,6 +530,12 @@ SETTINGS: tuple[Setting, ...] = (
         "120",
         _number(1, 86_400),
         "Seconds that Compose may take to stop an environment; more than `STOP_GRACE`.",
+    ),
+    Setting(
+        "PULL_TIMEOUT",
+        "900",
+        _number(1, 86_400),
+        "Seconds that a pull may take which is asked for by itself.",
     ),
     Setting(
         "STOP_GRACE",

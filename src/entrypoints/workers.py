@@ -1,11 +1,12 @@
 """What runs for the agent's life: sampler, inventory, heartbeat, recovery."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from functools import partial
 
 import anyio
 
+from domain.containers import ContainerEvent
+from domain.engine_events import EngineEvent, container_event
 from domain.errors import AgentError, StoreUnavailable
 from domain.shortage import shortage
 from domain.usecases.heartbeat import SAMPLES_SECONDS
@@ -16,6 +17,9 @@ SAMPLE_SECONDS = 2.0
 
 INVENTORY_SECONDS = 5.0
 """Pause between two looks at the Engine."""
+
+STATES_SECONDS = 0.5
+"""Pause in which what changes is gathered, before states are written."""
 
 STORE_SECONDS = 15.0
 """Pause between two looks at the records."""
@@ -29,15 +33,12 @@ CLEANING_SECONDS = 30.0
 AUDIT_SECONDS = 1.0
 """Pause between two times that audit entries are written."""
 
-_FIRST_EVENTS_PAUSE_SECONDS = 1.0
-_LONGEST_EVENTS_PAUSE_SECONDS = 15.0
-
 _FIRST_RETRY_SECONDS = 0.5
 
 _SHORTAGE_PAUSE_SECONDS = 1.0
 
-_A_MOMENT = timedelta(microseconds=1)
-"""So that an event that was seen does not come again."""
+_CHRONICLE_WAITING = 5000
+"""How many events wait while the store is slow."""
 
 _FIRST_SAMPLES_SECONDS = SAMPLES_SECONDS / 2
 
@@ -55,7 +56,10 @@ async def run_workers(agent: Agent) -> None:
             agent.recovery.run,
             agent.consistency.run,
             agent.heartbeat.run,
-            partial(_watch_containers, agent),
+            partial(_write_chronicle, agent),
+            partial(_follow_events, agent),
+            agent.live_inventory.run,
+            partial(_follow_states, agent),
             partial(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes)),
             partial(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean)),
             partial(_every, agent, AUDIT_SECONDS, agent.audit.flush),
@@ -125,7 +129,15 @@ async def _look_at_engine(agent: Agent) -> None:
     info = agent.inventory.engine_info
     if info is not None and info.root_dir:
         agent.host.paths["docker"] = info.root_dir
-    await _if_open(agent, _states)
+
+
+async def _follow_states(agent: Agent) -> None:
+    """Writes down what the picture shows, whenever the Engine has told something."""
+    while True:
+        looked = agent.inventory.looked
+        await _if_open(agent, _states)
+        await looked.wait()
+        await agent.clock.sleep(STATES_SECONDS)
 
 
 async def _states(agent: Agent) -> None:
@@ -149,24 +161,25 @@ async def _clean(agent: Agent) -> None:
     await agent.housekeeping.tick(agent.library, agent.space)
 
 
-async def _watch_containers(agent: Agent) -> None:
+async def _follow_events(agent: Agent) -> None:
+    """What happened while no agent ran is heard of too."""
+    await agent.events.run(since=await agent.chronicle.told_until())
+
+
+async def _write_chronicle(agent: Agent) -> None:
     """Writes down what happens to containers; after a gap, what happened in it too."""
-    since, pause = agent.clock.now(), _FIRST_EVENTS_PAUSE_SECONDS
-    while True:
-        began = agent.clock.monotonic()
-        try:
-            async with agent.events.follow(since=since) as events:
-                async for event in events:
-                    await agent.chronicle.happened(event)
-                    since = event.at + _A_MOMENT
-        except AgentError as fault:
-            agent.log.debug("events of the engine end", reason=fault.detail)
-        if agent.clock.monotonic() - began > _LONGEST_EVENTS_PAUSE_SECONDS:
-            pause = _FIRST_EVENTS_PAUSE_SECONDS
-        await agent.clock.sleep(pause * (0.5 + 0.5 * agent.clock.chance()))
-        pause = min(pause * 2, _LONGEST_EVENTS_PAUSE_SECONDS)
-        # A clock that was ahead for a while must not keep what happens since from being seen.
-        since = min(since, agent.clock.now())
+    with agent.events.follow(most=_CHRONICLE_WAITING) as events:
+        async for item in events:
+            event = container_event(item) if isinstance(item, EngineEvent) else None
+            if event is not None:
+                await _happened(agent, event)
+
+
+async def _happened(agent: Agent, event: ContainerEvent) -> None:
+    try:
+        await agent.chronicle.happened(event)
+    except AgentError as fault:
+        agent.log.debug("not written into a timeline", reason=fault.detail)
 
 
 async def _every(agent: Agent, seconds: float, work: Callable[[], Awaitable[object]]) -> None:

@@ -39,6 +39,7 @@ from domain.containers import (
 from domain.errors import EngineRefused, EngineUnavailable
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from tests.support import engine
+from tests.support.engine import rare_subnet
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,13 @@ class World:
         self.resources = resources
         self.project = f"t-{uuid4().hex[:12]}"
 
-    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
+    async def run(
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        image: str = "busybox:latest",
+    ) -> None:
         """Starts a container of the project."""
         raise NotImplementedError
 
@@ -96,8 +103,15 @@ class MemoryWorld(World):
             MemoryProjectResources(self.state),
         )
 
-    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
-        container = self.state.run(name, image="busybox:latest", project=self.project)
+    async def run(
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        image: str = "busybox:latest",
+    ) -> None:
+        self.state.pull("busybox")
+        container = self.state.run(name, image=image, project=self.project)
         marked = {**container.labels, **(labels or {})}
         self.state.containers[name] = msgspec.structs.replace(container, labels=marked)
 
@@ -139,16 +153,22 @@ class DockerWorld(World):
         host.projects.append(self.project)
         self.labels = {PROJECT_LABEL: self.project}
 
-    async def run(self, name: str, labels: Mapping[str, str] | None = None) -> None:
-        self._run(name, {**self.labels, **(labels or {})})
+    async def run(
+        self,
+        name: str,
+        labels: Mapping[str, str] | None = None,
+        *,
+        image: str = engine.BASE_IMAGE,
+    ) -> None:
+        self._run(name, {**self.labels, **(labels or {})}, image)
 
     async def leave_eraser(self, name: str) -> None:
-        self._run(name, {**self.labels, ERASER_LABEL: self.project})
+        self._run(name, {**self.labels, ERASER_LABEL: self.project}, engine.BASE_IMAGE)
 
-    def _run(self, name: str, labels: dict[str, str]) -> None:
+    def _run(self, name: str, labels: dict[str, str], image: str) -> None:
         api = self.host.client
         container = api.create_container(
-            engine.BASE_IMAGE,
+            image,
             ["sleep", "600"],
             name=name,
             labels=labels,
@@ -211,6 +231,32 @@ async def test_containers_are_listed_by_name_with_project_image_and_state(world:
     assert {c.state for c in found} == {ContainerState.RUNNING}
     assert {c.image for c in found} == {"busybox:latest"}
     assert all(c.running and c.well for c in found)
+
+
+async def test_some_containers_are_listed_by_their_identifiers(world: World) -> None:
+    for name in ("a", "b", "c"):
+        await world.run(f"{world.project}-{name}-1")
+    a, b, c = await world.of_project()
+
+    assert await world.containers.list({c.id, a.id, "f" * 64}) == [a, c]
+    assert await world.containers.list({"f" * 64}) == []
+    assert await world.containers.list(()) == []
+    assert b in await world.containers.list()
+
+
+async def test_a_container_tells_its_image_even_when_the_name_is_anothers_by_now(
+    world: World,
+) -> None:
+    name = f"{world.project}-image"
+    image = await world.make_image(name)
+    await world.run(f"{world.project}-a-1", image=name)
+    others = await world.resources.image_ids(["busybox"])
+
+    await world.resources.tag(others["busybox"], name)
+    found = await world.of_project()
+    await world.resources.untag(name)
+
+    assert [c.image_id for c in found] == [image]
 
 
 async def test_a_sweep_removes_containers_networks_and_volumes(world: World) -> None:
@@ -400,25 +446,19 @@ async def test_erasers_that_were_left_are_ended_and_nothing_else(world: World) -
 
 
 async def test_networks_tell_the_ranges_that_they_have(world: World) -> None:
-    name, subnet = f"{world.project}_default", _rare_subnet()
+    name, subnet = f"{world.project}_default", rare_subnet()
     await world.make_network(name, subnet)
 
     assert (name, subnet) in await world.networks.subnets()
 
 
 async def test_a_network_that_was_swept_has_no_range_any_more(world: World) -> None:
-    name, subnet = f"{world.project}_default", _rare_subnet()
+    name, subnet = f"{world.project}_default", rare_subnet()
     await world.make_network(name, subnet)
 
     await world.resources.sweep(world.project)
 
     assert name not in dict(await world.networks.subnets())
-
-
-def _rare_subnet() -> str:
-    """A range that hardly anybody else on this host has, beyond the agents' own pool."""
-    number = uuid4().int
-    return f"10.{198 + number % 2}.{number // 7 % 256}.{number // 1999 % 16 * 16}/28"
 
 
 @pytest.mark.engine

@@ -334,6 +334,33 @@ async def test_pruning_by_number_and_by_age_take_what_either_would(store: Store)
     assert list(await store.operations.latest(None, 99)) == []
 
 
+async def test_every_list_of_environments_shows_what_was_written_before_it(store: Store) -> None:
+    async def listed() -> list[tuple[str, str]]:
+        return [(each.name, each.reason) for each in await store.environments.list()]
+
+    assert await listed() == []
+    await store.environments.put(environment("lab"))
+    assert await listed() == [("lab", "why")]
+    await store.environments.update(LAB, lambda e: structs.replace(e, reason="now"))
+    assert await listed() == [("lab", "now")]
+    await store.environments.remove(LAB)
+    assert await listed() == []
+
+
+async def test_lists_that_are_read_while_others_write_show_the_last_in_the_end(
+    store: Store,
+) -> None:
+    async def write(number: int) -> None:
+        await store.environments.put(environment(f"e{number:02}"))
+
+    async with anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(write, number)
+            group.start_soon(store.environments.list)
+
+    assert len(await store.environments.list()) == 20
+
+
 async def test_a_timeline_tells_the_newest_entries_oldest_first(store: Store) -> None:
     for number in range(4):
         await store.timeline.append(entry(f"e{number}"))
@@ -550,6 +577,16 @@ async def test_audit_numbers_are_not_given_twice(store: Store) -> None:
     await store.audit.append([audit("b")])
 
     assert (await store.audit.latest(1))[0].number > first.number
+
+
+async def test_a_timeline_knows_when_something_of_a_kind_was_last_told(store: Store) -> None:
+    assert await store.timeline.newest(EntryKind.CONTAINER) is None
+    for minutes, kind in ((5, EntryKind.CONTAINER), (3, EntryKind.CONTAINER), (9, EntryKind.HOLD)):
+        at = NOON + timedelta(minutes=minutes, microseconds=1)
+        await store.timeline.append(TimelineEntry(at=at, environment=LAB, kind=kind, text="it"))
+
+    newest = await store.timeline.newest(EntryKind.CONTAINER)
+    assert newest == NOON + timedelta(minutes=5, microseconds=1)
 
 
 HOUR = timedelta(hours=1)

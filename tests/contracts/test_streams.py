@@ -1,8 +1,7 @@
-"""What every source of logs and events does: the Docker Engine, and the in-memory one."""
+"""What every source of logs does: the Docker Engine, and the in-memory one."""
 
 import threading
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,24 +9,21 @@ import anyio
 import pytest
 
 from adapters.docker.client import EngineClient
-from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
 from adapters.docker.runtime import DockerContainers
 from adapters.docker.streams import THREAD_NAME
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.runtime import MemoryContainers
-from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.streams import MemoryLogs
 from domain.containers import (
     PROJECT_LABEL,
     SERVICE_LABEL,
     Container,
-    ContainerAction,
-    ContainerEvent,
     LogLine,
 )
 from domain.errors import EngineUnavailable
 from domain.ports.runtime import Containers
-from domain.ports.streams import ContainerLogs, EngineEvents
+from domain.ports.streams import ContainerLogs
 from tests.support import engine
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +34,6 @@ class World:
 
     containers: Containers
     logs: ContainerLogs
-    events: EngineEvents
 
     def __init__(self) -> None:
         self.project = f"t-{uuid4().hex[:12]}"
@@ -74,8 +69,7 @@ class MemoryWorld(World):
         super().__init__()
         self.state = MemoryEngine()
         self.containers = MemoryContainers(self.state)
-        self._logs, self._events = MemoryLogs(self.state), MemoryEvents(self.state)
-        self.logs, self.events = self._logs, self._events
+        self.logs = self._logs = MemoryLogs(self.state)
 
     async def run(self, name: str, *lines: str, then: str = "sleep 600") -> None:
         full = self.name(name)
@@ -91,18 +85,6 @@ class MemoryWorld(World):
     async def kill(self, name: str) -> None:
         full = self.name(name)
         self.state.stop(full)
-        for action in (ContainerAction.KILLED, ContainerAction.DIED):
-            self._events.happen(
-                ContainerEvent(
-                    at=datetime(2026, 1, 1, tzinfo=UTC),
-                    action=action,
-                    container=full,
-                    container_id="1",
-                    project=self.project,
-                    exit_code=137 if action is ContainerAction.DIED else None,
-                    signal="9" if action is ContainerAction.KILLED else None,
-                )
-            )
 
 
 class DockerWorld(World):
@@ -112,7 +94,6 @@ class DockerWorld(World):
         host.projects.append(self.project)
         self.containers = DockerContainers(client)
         self.logs = DockerLogs(engine.SOCKET, client)
-        self.events = DockerEvents(engine.SOCKET)
 
     async def run(self, name: str, *lines: str, then: str = "sleep 600") -> None:
         said = [
@@ -274,34 +255,6 @@ class TestLogs:
         assert await world.read() == []
 
 
-class TestEvents:
-    """What happens to containers."""
-
-    async def test_a_container_that_is_killed_is_told_of(self, world: World) -> None:
-        await world.run("a")
-        found = []
-
-        with anyio.fail_after(10):
-            async with world.events.follow() as events, anyio.create_task_group() as group:
-
-                async def kill_soon() -> None:
-                    await anyio.sleep(0.3)
-                    await world.kill("a")
-
-                group.start_soon(kill_soon)
-                async for event in events:
-                    if event.project == world.project:
-                        found.append(event)
-                    if event.project == world.project and event.action is ContainerAction.DIED:
-                        break
-
-        assert [(e.action.value, e.signal, e.exit_code) for e in found] == [
-            ("kill", "9", None),
-            ("die", None, 137),
-        ]
-        assert {e.container for e in found} == {world.name("a")}
-
-
 @pytest.mark.engine
 class TestTheEnginesStreams:
     """What only a real Engine shows."""
@@ -409,21 +362,6 @@ class TestTheEnginesStreams:
         async with docker_world.logs.read(containers) as lines:
             assert [line.text async for line in lines] == ["two"]
 
-    async def test_events_since_a_moment_come_first(self, docker_world: DockerWorld) -> None:
-        began = datetime.now(UTC)
-        await docker_world.run("a")
-        found = []
-
-        with anyio.fail_after(10):
-            async with docker_world.events.follow(since=began) as events:
-                async for event in events:
-                    if event.project == docker_world.project:
-                        found.append(event.action)
-                        if event.action is ContainerAction.STARTED:
-                            break
-
-        assert found == [ContainerAction.CREATED, ContainerAction.STARTED]
-
 
 def open_files() -> int:
     """How many files and sockets this process has open."""
@@ -433,13 +371,10 @@ def open_files() -> int:
 class TestEngineAway:
     """An Engine that is not there."""
 
-    async def test_logs_and_events_say_so(self) -> None:
+    async def test_logs_say_so(self) -> None:
         client = EngineClient("unix:///nowhere/docker.sock")
         logs = DockerLogs("unix:///nowhere/docker.sock", client)
         container = Container(id="1", name="a", image="b", state="running")  # type: ignore[arg-type]
         with pytest.raises(EngineUnavailable):
             async with logs.read([container]) as lines:
                 assert [line async for line in lines]
-        with pytest.raises(EngineUnavailable):
-            async with DockerEvents("unix:///nowhere/docker.sock").follow() as events:
-                assert [event async for event in events]

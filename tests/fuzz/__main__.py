@@ -77,7 +77,10 @@ def _known(url: str) -> dict[str, str]:
         operation = http.put(
             "/api/v1/environments/lab", json={"bundle": digest}, headers={"Prefer": "wait=20"}
         ).json()["id"]
-    return {"name": "lab", "digest": digest, "operation": operation}
+        http.post("/api/v1/images/pull", json={"image": "labs/app:1"})
+    # Of the lab there is one container.
+    known = {"name": "lab", "digest": digest, "operation": operation, "image": "labs/app:1"}
+    return {**known, "reference": "lab-web-1"}
 
 
 def _fuzz(url: str, folder: Path, examples: str, *, key: bool, known: dict[str, str]) -> int:

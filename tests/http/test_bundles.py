@@ -441,7 +441,7 @@ class TestBuildingAhead:
     async def test_while_the_engine_is_away_it_is_refused(self, world: World) -> None:
         digest = await upload(world, WEB)
         world.engine.fault = "is away"
-        await call(world, "GET", "/agent/containers")
+        await world.look()
 
         answer = await call(world, "POST", f"{BUNDLES}/{digest}/build")
 

@@ -538,9 +538,22 @@ class TestList:
         await deploy(world, "one", PLAIN)
         world.engine.fault = "is away"
 
-        assert (await shown(world, "one"))["state"] == "running"
+        one = await call(world, "GET", f"{ENVIRONMENTS}/one")
+        assert one.json()["state"] == "running"
         listed = await call(world, "GET", ENVIRONMENTS)
         assert [view["name"] for view in listed.json()["environments"]] == ["one"]
+
+    async def test_whoever_wants_the_engines_word_gets_it_or_is_told_that_there_is_none(
+        self, world: World
+    ) -> None:
+        await deploy(world, "one", PLAIN)
+        world.engine.stop("one-solo-1")
+        (listed,) = (await call(world, "GET", f"{ENVIRONMENTS}?fresh=true")).json()["environments"]
+        world.engine.fault = "is away"
+        paths = (f"{ENVIRONMENTS}?fresh=true", f"{ENVIRONMENTS}/one?fresh=true")
+
+        assert listed["state"] == "stopped"
+        assert [(await call(world, "GET", path)).status_code for path in paths] == [503, 503]
 
     async def test_what_nobody_knows_is_404(self, world: World) -> None:
         answers = [
@@ -969,7 +982,7 @@ class TestChanges:
     ) -> None:
         await deploy(world, "one", PLAIN)
         world.engine.fault = "is away"
-        await call(world, "GET", "/agent/containers")
+        await world.look()
 
         answer = await change(world, "one", what)
 

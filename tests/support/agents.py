@@ -2,18 +2,25 @@
 
 import base64
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
 
+from adapters.image_archives.screening import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_files import MemoryContainerFiles
+from adapters.memory.container_output import MemoryContainerOutput
+from adapters.memory.container_usage import MemoryUsage
 from adapters.memory.contexts import MemoryContexts
+from adapters.memory.credentials import MemoryCredentials
 from adapters.memory.engine import MemoryEngine
+from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
+from adapters.memory.happenings import Happenings, NotedContainers
 from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
@@ -26,9 +33,18 @@ from adapters.memory.runtime import (
 )
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents, MemoryLogs
+from adapters.memory.transfers import MemoryTransfers
 from adapters.memory.workspaces import MemoryWorkspaces
+from domain.errors import AgentError
 from entrypoints.agent import Agent
-from entrypoints.composition import Adapters, Runtime, assemble, bundle_limits
+from entrypoints.composition import (
+    Adapters,
+    ImagePorts,
+    Runtime,
+    assemble,
+    bundle_limits,
+    memory_single_ports,
+)
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings, read_settings
@@ -38,6 +54,9 @@ T = TypeVar("T")
 HOST_ID = "6f1b0a52-0000-4000-8000-000000000001"
 SERVER_KEY = "the-server-key-of-this-host"
 JWT_SECRET = "the-platforms-secret-of-forty-characters"
+OWN_CONTAINER = "a9" * 32
+"""The identifier of the container that the agent takes for its own."""
+
 KEY = {"X-Server-Key": SERVER_KEY}
 
 VARIABLES = {
@@ -57,16 +76,18 @@ class Outside:
     store: MemoryStore
     workspaces: MemoryWorkspaces
     clock: MemoryClock
+    credentials: MemoryCredentials
 
     def copy(self) -> "Outside":
         """The same again, in which others can go on."""
         clock = copy(self.clock)
         clock._sleepers = []
         return Outside(
-            engine=_copied(self.engine, watch=None),
+            engine=_copied_engine(self.engine, clock),
             store=_copied_store(self.store),
             workspaces=_copied(self.workspaces, bundles=_copied(self.workspaces.bundles)),
             clock=clock,
+            credentials=_copied(self.credentials),
         )
 
 
@@ -82,6 +103,15 @@ class World(Outside):
     log: MemoryLog
     logs: MemoryLogs
     events: MemoryEvents
+    transfers: MemoryTransfers
+    usages: MemoryUsage
+    output: MemoryContainerOutput
+    files: MemoryContainerFiles
+
+    async def look(self) -> None:
+        """Lets the agent look at its Engine, or find that it does not answer."""
+        with suppress(AgentError):
+            await self.agent.inventory.refresh()
 
     async def launch(
         self, name: str, archive: bytes, vpn: bytes = b"client\n", **more: Any
@@ -115,6 +145,13 @@ def _copied(thing: T, **others: Any) -> T:
     return fresh
 
 
+def _copied_engine(engine: MemoryEngine, clock: MemoryClock) -> MemoryEngine:
+    happenings = engine.happenings.copy(clock.now)
+    containers = NotedContainers(happenings)
+    containers.data = dict(engine.containers)
+    return _copied(engine, happenings=happenings, containers=containers, watch=None)
+
+
 def _copied_store(store: MemoryStore) -> MemoryStore:
     fresh = MemoryStore()
     for name, part in vars(store).items():
@@ -130,14 +167,17 @@ def _settings(variables: Mapping[str, str] | None) -> Settings:
     return read_settings({**VARIABLES, **variables}) if variables else _usual_settings
 
 
-def outside_of_nobody(variables: Mapping[str, str] | None = None) -> Outside:
+def outside_of_nobody(
+    variables: Mapping[str, str] | None = None, *, clock: MemoryClock | None = None
+) -> Outside:
     """A host on which no agent was yet."""
-    limits = bundle_limits(_settings(variables))
+    limits, clock = bundle_limits(_settings(variables)), clock or MemoryClock()
     return Outside(
-        engine=MemoryEngine(),
+        engine=MemoryEngine(Happenings(clock.now)),
         store=MemoryStore(),
         workspaces=MemoryWorkspaces(limits),
-        clock=MemoryClock(),
+        clock=clock,
+        credentials=MemoryCredentials(),
     )
 
 
@@ -204,7 +244,10 @@ async def agent_on_twins(
     workspaces.bundles.restart()
     compose = MemoryCompose(engine, clock, workspaces.read)
     metrics, manager, log = MemoryMetrics(clock), MemoryManager(), MemoryLog()
-    logs, events = MemoryLogs(engine), MemoryEvents(engine)
+    logs, events, usages = MemoryLogs(engine), MemoryEvents(engine), MemoryUsage()
+    transfers, credentials = MemoryTransfers(engine), outside.credentials
+    output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
+    single = replace(memory_single_ports(engine), output=output, files=files)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
@@ -213,7 +256,15 @@ async def agent_on_twins(
         compose=compose,
         logs=logs,
         events=events,
+        usages=(usages,),
         firewall=MemoryFirewall(),
+        images=ImagePorts(
+            engine=MemoryEngineImages(engine),
+            transfers=transfers,
+            archives=ScreenedArchives(),
+            credentials=credentials,
+        ),
+        single=single,
     )
     adapters = Adapters(
         runtime=runtime,
@@ -226,11 +277,13 @@ async def agent_on_twins(
         host_network=MemoryHostNetwork("10.0.0.0/24"),
         clock=clock,
         log=log,
+        own_container=OWN_CONTAINER,
     )
     agent = await assemble(settings, wire(adapters) if wire is not None else adapters)
     async with AsyncExitStack() as stack:
         face = stack.enter_context(_face(agent))
         await stack.enter_async_context(agent.operations)
+        await stack.enter_async_context(agent.images.pulls)
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=httpx.ASGITransport(app=face), base_url="http://agent")
         )
@@ -250,5 +303,10 @@ async def agent_on_twins(
             log=log,
             logs=logs,
             events=events,
+            transfers=transfers,
+            credentials=credentials,
+            usages=usages,
+            output=output,
+            files=files,
         )
         await agent.operations.close(0)

@@ -88,8 +88,8 @@ async def remove(world: World, name: str, *, force: bool = False) -> httpx.Respo
 
 
 async def shown(world: World, name: str) -> dict[str, Any]:
-    """An environment as the API shows it."""
-    answer = await call(world, "GET", f"{ENVIRONMENTS}/{name}")
+    """An environment as the API shows it, with containers as they are now."""
+    answer = await call(world, "GET", f"{ENVIRONMENTS}/{name}?fresh=true")
     assert answer.status_code == 200, answer.text
     view: dict[str, Any] = answer.json()
     return view

@@ -21,7 +21,7 @@ import anyio.lowlevel
 from adapters.memory.clock import MemoryClock
 from adapters.memory.engine import Change
 from adapters.memory.workspaces import MemoryBundles
-from domain.errors import AgentError, EngineRefused, StorageFailed, StorageFull
+from domain.errors import AgentError, StorageFailed, StorageFull
 from domain.names import EnvironmentName
 from domain.ports.compose import OutputLine, Project
 from entrypoints.composition import Adapters
@@ -182,7 +182,7 @@ class Line:
 def _done(change: Change) -> None:
     try:
         change()
-    except EngineRefused:
+    except AgentError:
         return
 
 
@@ -390,7 +390,12 @@ def _only_killed(faults: BaseExceptionGroup[BaseException]) -> None:
 
 
 def _wired(host: Host, line: Line, adapters: Adapters) -> Adapters:
-    runtime = replace(adapters.runtime, compose=_Compose(adapters.runtime.compose, host, line))
+    credentials = cast("Any", _Port(adapters.runtime.images.credentials, "disk.credentials", line))
+    runtime = replace(
+        adapters.runtime,
+        compose=_Compose(adapters.runtime.compose, host, line),
+        images=replace(adapters.runtime.images, credentials=credentials),
+    )
     disk = {
         name: _Port(getattr(adapters, name), f"disk.{name}", line)
         for name in ("bundles", "workspaces", "contexts")
@@ -412,8 +417,7 @@ class _HurriedClock(MemoryClock):
 async def a_host(outside: Outside | None = None) -> AsyncIterator[Host]:
     """A host with what is outside of agents, or one that nobody has worked on yet."""
     if outside is None:
-        outside = outside_of_nobody()
-        outside.clock = _HurriedClock()
+        outside = outside_of_nobody(clock=_HurriedClock())
     async with anyio.create_task_group() as group:
         yield Host(group, outside)
         group.cancel_scope.cancel()

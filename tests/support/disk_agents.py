@@ -11,6 +11,7 @@ from adapters.docker.contexts import DiskContexts
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.engine import MemoryEngine
+from adapters.memory.happenings import Happenings
 from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.metrics import MemoryMetrics
@@ -90,7 +91,8 @@ async def agent_on_disk(
     """
     places = {"WORKSPACE_DIR": str(root / "ws"), "STATE_DIR": str(root / "state")}
     settings = read_settings({**VARIABLES, **places, **(variables or {})})
-    clock, engine, log = clock or MemoryClock(), MemoryEngine(), MemoryLog()
+    clock, log = clock or MemoryClock(), MemoryLog()
+    engine = MemoryEngine(Happenings(clock.now))
     async with AsyncExitStack() as stack:
         adapters = await _adapters(
             settings, stack, engine=engine, clock=clock, log=log, reserve=reserve
@@ -98,6 +100,7 @@ async def agent_on_disk(
         agent = await assemble(settings, adapters)
         app, exposition = stack.enter_context(application(agent))
         await stack.enter_async_context(agent.operations)
+        await stack.enter_async_context(agent.images.pulls)
         transport = httpx.ASGITransport(app=app)
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url="http://agent", headers=KEY)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from uuid import uuid4
 
 import docker
 import pytest
@@ -140,6 +141,12 @@ def built_images_removed() -> Iterator[None]:
 
 def _built_images(client: docker.APIClient) -> set[str]:
     return {row["Id"] for row in client.images(filters={"label": BUILD_LABEL})}
+
+
+def rare_subnet() -> str:
+    """A range that hardly anybody else on this host has, beyond the agents' own pool."""
+    number = uuid4().int
+    return f"10.{198 + number % 2}.{number // 7 % 256}.{number // 1999 % 16 * 16}/28"
 
 
 def skip_or_fail(reason: str) -> None:

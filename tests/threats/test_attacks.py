@@ -1,5 +1,6 @@
 """Bundles that try to get out, on a real Engine: what they reach, not what they ask for."""
 
+import base64
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,66 @@ async def test_no_bundle_gets_past_the_gate(agent: Process) -> None:
             got_through[attack] = (status, found)
 
     assert got_through == {}
+
+
+KEPT = {
+    "env_file": web("env_file: 'FILE'"),
+    "env_file, long": web("env_file: [{path: 'FILE', required: false}]"),
+    "label_file": web("label_file: 'FILE'"),
+    "bind": web("volumes: ['FILE:/x']"),
+    "bind of its folder": web("volumes: ['FOLDER:/x']"),
+    "secret": web("secrets: [s]\nsecrets: {s: {file: 'FILE'}}"),
+    "config": web("configs: [s]\nconfigs: {s: {file: 'FILE'}}"),
+    "include": {"compose.yaml": "include: ['FILE']\nservices: {a: {image: busybox}}"},
+    "extends": {"compose.yaml": "services: {a: {extends: {file: 'FILE', service: a}}}"},
+    "build": {"compose.yaml": "services: {a: {build: 'FOLDER'}}"},
+    "build, more": {
+        "compose.yaml": "services: {a: {build: {context: ., additional_contexts: {x: 'FOLDER'}}}}",
+        "Dockerfile": "FROM busybox\n",
+    },
+    "build, dockerfile": {
+        "compose.yaml": "services: {a: {build: {context: ., dockerfile: 'FILE'}}}"
+    },
+    "build, secret": {
+        "compose.yaml": "services: {a: {build: {context: ., secrets: [s]}}}\n"
+        "secrets: {s: {file: 'FILE'}}",
+        "Dockerfile": "FROM busybox\n",
+    },
+    "develop": web("develop: {watch: [{action: sync, path: 'FOLDER', target: /x}]}"),
+    "credential_spec": web("credential_spec: {file: 'FILE'}"),
+}
+
+
+async def test_no_bundle_reads_credentials_that_are_kept_for_registries(agent: Process) -> None:
+    password = "kept-and-never-shown"
+    answer = await agent.http.put(
+        "/api/v1/registries/registry.example.com?check=false",
+        json={"username": "jana", "password": password},
+    )
+    assert answer.status_code == 200
+    kept = agent.root / "state" / "compose" / "config.json"
+    secret = base64.b64encode(f"jana:{password}".encode()).decode()
+    assert secret in kept.read_text()
+    folders = [
+        str(kept.parent),
+        "~",
+        "${HOME}",
+        "${DOCKER_CONFIG}",
+        f"/proc/self/root{kept.parent}",
+    ]
+
+    through = []
+    for what, files in KEPT.items():
+        for folder in folders:
+            filled = {
+                name: text.replace("FILE", f"{folder}/config.json").replace("FOLDER", folder)
+                for name, text in files.items()
+            }
+            status, said = await check(agent, filled)
+            if status != 422 or secret in said or password in said:
+                through.append((what, folder, status, said))
+    assert through == []
+    assert password not in (agent.root / "agent.log").read_text()
 
 
 async def deploy(agent: Process, name: str, files: Mapping[str, str]) -> None:

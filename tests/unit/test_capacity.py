@@ -15,7 +15,9 @@ from domain.capacity import (
     committed_containers,
     demand,
     promised,
+    singles_demand,
 )
+from domain.container_orders import CPUS_LABEL, MEMORY_LABEL
 from domain.containers import PROJECT_LABEL, Container, ContainerState, Inventory
 from domain.environments import Environment, EnvironmentState, ServiceRecord
 from domain.errors import CapacityExceeded
@@ -99,7 +101,7 @@ def test_one_that_failed_counts_nothing() -> None:
 
 
 def test_a_launch_under_way_counts_with_what_it_reserved() -> None:
-    reserved = {OTHER: Demand(containers=1, cpus=4, memory_bytes=5)}
+    reserved: dict[str, Demand] = {OTHER: Demand(containers=1, cpus=4, memory_bytes=5)}
 
     assert promised([environment("other", cpus=1)], reserved, without=LAB) == reserved[OTHER]
     assert promised([], reserved, without=OTHER) == NOTHING
@@ -219,3 +221,28 @@ def ask(values: dict[str, float]) -> None:
         cpu_percent=values["cpu_percent"],
         memory_percent=values["memory_percent"],
     )
+
+
+def single(labels: dict[str, str], state: ContainerState = ContainerState.RUNNING) -> Container:
+    return Container(id=str(labels), name="x", image="busybox", state=state, labels=labels)
+
+
+def test_single_containers_count_with_what_they_were_made_with_stopped_ones_too() -> None:
+    labels = {CPUS_LABEL: "0.5", MEMORY_LABEL: "1000"}
+    inventory = Inventory(
+        containers=(
+            single(labels),
+            single(labels, ContainerState.EXITED),
+            single({}),
+            single({CPUS_LABEL: "1"}),
+        )
+    )
+
+    assert singles_demand(inventory) == Demand(containers=2, cpus=1.0, memory_bytes=2000)
+
+
+@pytest.mark.parametrize("cpus", ["nan", "inf", "-1", "much", ""])
+def test_labels_that_make_no_sense_count_nothing(cpus: str) -> None:
+    inventory = Inventory(containers=(single({CPUS_LABEL: cpus, MEMORY_LABEL: "1"}),))
+
+    assert singles_demand(inventory) == NOTHING

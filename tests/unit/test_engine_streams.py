@@ -10,10 +10,11 @@ import anyio
 import pytest
 
 from adapters.docker.client import EngineClient, EngineLimits
-from adapters.docker.events import DockerEvents
+from adapters.docker.events import THREADS, DockerEvents
 from adapters.docker.logs import DockerLogs
 from adapters.docker.streams import THREAD_NAME, Answer, Feed, Streams
 from domain.containers import Container, ContainerState
+from domain.engine_events import EngineEvent, Gap
 from domain.errors import EngineRefused, EngineUnavailable
 from tests.support.fake_engine import (
     FakeEngine,
@@ -31,6 +32,7 @@ from tests.support.fake_engine import (
 pytestmark = pytest.mark.anyio
 
 EVENT = {
+    "Type": "container",
     "Action": "die",
     "timeNano": 1_767_268_800_000_000_000,
     "Actor": {"ID": "1", "Attributes": {"name": "lab-a", "exitCode": "0"}},
@@ -78,8 +80,8 @@ async def follow(events: DockerEvents, found: list[str] | None = None) -> None:
     """Follows events for as long as they come."""
     async with events.follow() as happening:
         async for one in happening:
-            if found is not None:
-                found.append(one.container)
+            if found is not None and isinstance(one, EngineEvent):
+                found.append(one.attributes["name"])
 
 
 async def read(logs: DockerLogs, found: list[str], *, on: bool = False) -> None:
@@ -114,9 +116,9 @@ class TestEvents:
 
         with anyio.fail_after(5):
             async with anyio.create_task_group() as group:
-                for _ in range(5):
+                for _ in range(THREADS):
                     group.start_soon(follow, patient)
-                await until(lambda: len(engine.asked(asked)) == 5)
+                await until(lambda: len(engine.asked(asked)) == THREADS)
                 group.cancel_scope.cancel()
 
         await nothing_stays(engine)
@@ -156,7 +158,10 @@ class TestEvents:
         engine.start()
 
         async with events.follow() as happening:
-            assert (await anext(happening)).container == "lab-a"
+            assert await anext(happening) == Gap()
+            died = await anext(happening)
+            assert isinstance(died, EngineEvent)
+            assert died.attributes["name"] == "lab-a"
 
 
 class TestLogs:

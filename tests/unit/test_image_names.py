@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.image_names import (
+    OwnImages,
     RegistryRules,
+    familiar,
     is_identifier,
     is_ours,
     public_host,
@@ -163,3 +165,46 @@ def test_names_that_docker_takes_for_identifiers_are_written_out() -> None:
     assert not is_identifier("alpine")
     assert unmistakable("cafe") == "cafe:latest"
     assert unmistakable("alpine") == "alpine"
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("alpine", "alpine:latest"),
+        ("alpine:3.20", "alpine:3.20"),
+        ("library/alpine", "alpine:latest"),
+        ("docker.io/library/alpine", "alpine:latest"),
+        ("index.docker.io/library/alpine:1", "alpine:1"),
+        ("docker.io/someone/thing", "someone/thing:latest"),
+        ("library/a/b", "library/a/b:latest"),
+        ("ghcr.io/library/alpine", "ghcr.io/library/alpine:latest"),
+        ("127.0.0.1:5000/a/b/history:1", "127.0.0.1:5000/a/b/history:1"),
+        ("127.0.0.1:5000/a", "127.0.0.1:5000/a:latest"),
+        ("localhost/a", "localhost/a:latest"),
+        ("Host/a", "Host/a:latest"),
+        (f"alpine@{DIGEST}", f"alpine@{DIGEST}"),
+        (f"docker.io/library/alpine:3@{DIGEST}", f"alpine@{DIGEST}"),
+        (f"127.0.0.1:5000/a:1@{DIGEST}", f"127.0.0.1:5000/a@{DIGEST}"),
+    ],
+)
+def test_names_are_shown_as_docker_shows_them(reference: str, expected: str) -> None:
+    assert familiar(reference) == expected
+    assert familiar(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["siberbox/agent", "docker.io/siberbox/agent:latest", "container-host-agent/shared:1"],
+)
+def test_the_agents_names_are_its_own_however_they_are_written(reference: str) -> None:
+    assert OwnImages(agent_image="siberbox/agent:latest").holds(reference)
+
+
+@pytest.mark.parametrize(
+    "reference", ["siberbox/agent:2", "agent", "ghcr.io/siberbox/agent", "Container-Host-Agent/own"]
+)
+def test_other_names_are_not_the_agents(reference: str) -> None:
+    assert not OwnImages(agent_image="siberbox/agent:latest").holds(reference)
+    assert not OwnImages().holds(reference)
+    # What the Engine is told must not be one of them either.
+    assert not OwnImages().holds(familiar(reference))

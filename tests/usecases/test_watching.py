@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
-from domain.containers import ContainerAction, ContainerEvent
-from entrypoints.workers import _watch_containers
+from domain.containers import PROJECT_LABEL
+from entrypoints.workers import _follow_events, _write_chronicle
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import ENVIRONMENTS, PLAIN, call, deploy
 
@@ -21,15 +21,11 @@ async def world() -> AsyncIterator[World]:
 
 
 def dies(world: World, exit_code: int) -> None:
-    world.events.happen(
-        ContainerEvent(
-            at=world.clock.now(),
-            action=ContainerAction.DIED,
-            container="one-solo-1",
-            container_id="c1",
-            project="one",
-            exit_code=exit_code,
-        )
+    world.engine.happenings.tell(
+        "container",
+        "die",
+        "c1",
+        {"name": "one-solo-1", PROJECT_LABEL: "one", "exitCode": str(exit_code)},
     )
 
 
@@ -42,7 +38,8 @@ async def test_what_happened_while_the_engine_was_away_is_told_when_it_is_back(
     world: World,
 ) -> None:
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch_containers, world.agent)
+        group.start_soon(_write_chronicle, world.agent)
+        group.start_soon(_follow_events, world.agent)
         await world.clock.advance(1)
         dies(world, 1)
         await world.clock.advance(1)
@@ -63,11 +60,11 @@ async def test_what_happened_while_the_engine_was_away_is_told_when_it_is_back(
 async def test_an_engine_that_is_away_is_asked_less_and_less_often(world: World) -> None:
     world.engine.fault = "is away"
     async with anyio.create_task_group() as group:
-        group.start_soon(_watch_containers, world.agent)
+        group.start_soon(_follow_events, world.agent)
         await world.clock.advance(5)
         soon = len(world.log.named("events of the engine end"))
         await world.clock.advance(595)
         group.cancel_scope.cancel()
 
     assert soon >= 2
-    assert len(world.log.named("events of the engine end")) <= 60
+    assert len(world.log.named("events of the engine end")) <= 70

@@ -15,6 +15,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from adapters.docker.connection import Call, Door, EngineApi
+from adapters.docker.refusals import refusal
 from domain.errors import AgentError, EngineRefused, EngineUnavailable, HostExhausted
 from domain.shortage import shortage, shortages_told
 
@@ -30,12 +31,13 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     ask_seconds: float = 7.0
     """Of one that only asks; the manager waits 10 s for a list."""
     change_seconds: float = 60.0
-    """Of one that changes something: killing and unmounting take their time."""
+    """Of one that changes something: killing and unmounting take their time; and of a survey."""
 
 
 _ASKING = 16
 _LOOKING = 8
 _CHANGING = 64
+_SURVEYING = 4
 """How many calls of each sort may be under way; so many threads hang at a hanging Engine at most.
 
 They are apart, so that what waits for a container that hangs keeps nobody from asking for others.
@@ -76,8 +78,7 @@ def translated(what: str) -> Iterator[None]:
 
 def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:
     if kind is EngineRefused:
-        explanation = getattr(fault, "explanation", None)
-        return EngineRefused(f"The Docker Engine refused {what}: {explanation or fault}")
+        return refusal(what, fault)
     return _unanswered(what, _reason(fault))
 
 
@@ -122,7 +123,8 @@ class EngineClient:
         self._asking = anyio.CapacityLimiter(_ASKING)
         self._looking = anyio.CapacityLimiter(_LOOKING)
         self._changing = anyio.CapacityLimiter(_CHANGING)
-        self._door = Door(base_url, keep=_ASKING + _LOOKING + _CHANGING)
+        self._surveying = anyio.CapacityLimiter(_SURVEYING)
+        self._door = Door(base_url, keep=_ASKING + _LOOKING + _CHANGING + _SURVEYING)
         self._lock = threading.Lock()
         self._api: EngineApi | None = None
 
@@ -145,15 +147,31 @@ class EngineClient:
         """
         return await self._call(what, work, self.limits.ask_seconds, self._looking)
 
-    async def change(self, what: str, work: Work[T]) -> T:
+    async def survey(self, what: str, work: Work[T]) -> T:
+        """What ``work`` finds out that takes the Engine as long as a change: it reads whole disks.
+
+        Raises:
+            EngineUnavailable: the Engine cannot be reached, or does not answer in time.
+            EngineRefused: it answered with an error.
+            HostExhausted: the host is too short of something to ask.
+        """
+        return await self._call(what, work, self.limits.change_seconds, self._surveying)
+
+    async def change(self, what: str, work: Work[T], *, more_seconds: float = 0) -> T:
         """What comes of ``work``, which changes something.
+
+        Args:
+            what: the call in words.
+            work: what is asked of the Engine.
+            more_seconds: what it may take beyond the limit, as somebody asked for: a grace.
 
         Raises:
             EngineUnavailable: the Engine cannot be reached, or does not answer in time; what was
                 asked for may have been done, or be done yet.
             EngineRefused: it answered with an error.
         """
-        return await self._call(what, work, self.limits.change_seconds, self._changing)
+        limit = self.limits.change_seconds + more_seconds
+        return await self._call(what, work, limit, self._changing)
 
     async def _call(
         self, what: str, work: Work[T], seconds: float, places: anyio.CapacityLimiter

@@ -1,21 +1,43 @@
-"""What happens to containers."""
+"""What happens on the Engine."""
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any
+
+import msgspec
 
 from adapters.docker.streams import Answer, Feed, Streams
-from domain.containers import PROJECT_LABEL, SERVICE_LABEL, ContainerAction, ContainerEvent
+from domain.engine_events import EngineEvent, Gap
 from domain.errors import EngineUnavailable
 
-THREADS = 20
+THREADS = 4
+"""How many streams of events are read at once; the agent needs one."""
 
 _BEGIN_SECONDS = 7.0
 
-_ACTIONS = {action.value: action for action in ContainerAction}
 _MAX_EVENT_BYTES = 1024 * 1024
+
+# exec_create, exec_start and exec_die, which each run of a health check brings.
+_EXECUTION = "exec_"
+
+
+class _Actor(msgspec.Struct, rename={"id": "ID", "attributes": "Attributes"}):
+    id: str = ""
+    attributes: Mapping[str, str] | None = None
+
+
+class _Row(
+    msgspec.Struct,
+    rename={"kind": "Type", "action": "Action", "actor": "Actor", "nanoseconds": "timeNano"},
+):
+    """An event as the Engine writes it."""
+
+    kind: str
+    action: str
+    actor: _Actor
+    nanoseconds: int
+
+
+_ROWS = msgspec.json.Decoder(_Row)
 
 
 class DockerEvents:
@@ -33,13 +55,11 @@ class DockerEvents:
 
     @asynccontextmanager
     async def follow(
-        self, *, since: datetime | None = None
-    ) -> AsyncIterator[AsyncIterator[ContainerEvent]]:
-        """Events of all containers as they happen, those since a moment in the past first."""
-        parameters = {"filters": json.dumps({"type": ["container"]})}
-        if since is not None:
-            parameters["since"] = f"{since.timestamp():.6f}"
-        feed: Feed[ContainerEvent] = Feed(lossy=True)
+        self, *, since: int | None = None
+    ) -> AsyncIterator[AsyncIterator[EngineEvent | Gap]]:
+        """Events as they happen."""
+        parameters = {} if since is None else {"since": f"{since // 10**9}.{since % 10**9:09d}"}
+        feed: Feed[EngineEvent | Gap] = Feed(lossy=True)
 
         def pump(answer: Answer) -> None:
             rest = b""
@@ -50,46 +70,39 @@ class DockerEvents:
                     feed.put(event)
 
         answer = Answer(
-            self._base_url, "/events", parameters, seconds=self._begin_seconds, endless=True
+            self._base_url,
+            "/events",
+            parameters,
+            seconds=self._begin_seconds,
+            endless=True,
+            begun=lambda: feed.put(Gap()),
         )
         async with self._streams.open() as stream:
             await stream.start(answer, feed, pump)
             yield _until_it_ends(feed)
 
 
-async def _until_it_ends(feed: Feed[ContainerEvent]) -> AsyncIterator[ContainerEvent]:
+async def _until_it_ends(feed: Feed[EngineEvent | Gap]) -> AsyncIterator[EngineEvent | Gap]:
     while True:
-        event, _ = await feed.next()
+        event, missed = await feed.next()
+        if missed:
+            yield Gap(missed=missed)
         if event is None:
             raise EngineUnavailable("The Docker Engine ended its events.")
         yield event
 
 
-def _events(lines: list[bytes]) -> Iterator[ContainerEvent]:
+def _events(lines: list[bytes]) -> Iterator[EngineEvent]:
     for line in lines:
         try:
-            event = _event(json.loads(line)) if line.strip() else None
-        except (ValueError, KeyError, TypeError):
+            row = _ROWS.decode(line) if line.strip() else None
+        except (msgspec.ValidationError, msgspec.DecodeError):
             continue  # of a kind that this agent does not know
-        if event is not None:
-            yield event
-
-
-def _event(row: Mapping[str, Any]) -> ContainerEvent | None:
-    action, _, detail = str(row["Action"]).partition(":")
-    known = _ACTIONS.get(action)
-    if known is None:
-        return None
-    attributes = row["Actor"].get("Attributes") or {}
-    exit_code = attributes.get("exitCode")
-    return ContainerEvent(
-        at=datetime.fromtimestamp(row["timeNano"] / 1e9, UTC),
-        action=known,
-        container=attributes.get("name", ""),
-        container_id=row["Actor"]["ID"],
-        project=attributes.get(PROJECT_LABEL),
-        service=attributes.get(SERVICE_LABEL),
-        exit_code=int(exit_code) if exit_code is not None else None,
-        signal=attributes.get("signal"),
-        health=detail.strip() or None,
-    )
+        if row is not None and not row.action.startswith(_EXECUTION):
+            yield EngineEvent(
+                nanoseconds=row.nanoseconds,
+                kind=row.kind,
+                action=row.action,
+                id=row.actor.id,
+                attributes=row.actor.attributes or {},
+            )

@@ -38,10 +38,17 @@ class DockerContainers:
     def __init__(self, client: EngineClient) -> None:
         self._client = client
 
-    async def list(self) -> Sequence[Container]:
-        """All containers, stopped ones too, sorted by name; one call, whatever their number."""
-        rows = await self._client.ask("listing containers", lambda api: api.containers(all=True))
-        return sorted((_container(row) for row in rows), key=lambda container: container.name)
+    async def list(self, ids: Collection[str] | None = None) -> Sequence[Container]:
+        """The containers, stopped ones too; one call, whatever their number."""
+        if ids is not None and not ids:
+            return []  # the Engine would take it for all
+        filters = {"id": sorted(ids)} if ids is not None else None
+
+        def work(api: APIClient) -> Sequence[Container]:
+            return [_container(row) for row in api.containers(all=True, filters=filters)]
+
+        found = await self._client.ask("listing containers", work)
+        return sorted(found, key=lambda container: (container.name, container.id))
 
 
 def _container(row: _Json) -> Container:
@@ -52,11 +59,13 @@ def _container(row: _Json) -> Container:
         id=row["Id"],
         name=(own or names or [row["Id"][:12]])[0],
         image=row.get("Image", ""),
+        image_id=row.get("ImageID", ""),
         state=_STATES.get(row.get("State", ""), ContainerState.UNKNOWN),
         status=row.get("Status", ""),
         labels=row.get("Labels") or {},
         created_at=datetime.fromtimestamp(row["Created"], UTC) if row.get("Created") else None,
         ports=tuple(_ports(row.get("Ports") or [])),
+        network_mode=(row.get("HostConfig") or {}).get("NetworkMode", ""),
     )
 
 

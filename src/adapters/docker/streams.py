@@ -1,6 +1,7 @@
 """Long answers of the Engine: read in threads of their own, ended within a second."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, suppress
@@ -12,7 +13,8 @@ import anyio.lowlevel
 
 from adapters.docker.client import connect, translated
 from adapters.docker.connection import Call, Door
-from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from adapters.docker.refusals import refused
+from domain.errors import AgentError, EngineUnavailable
 from domain.shortage import shortage, shortages_told
 
 T = TypeVar("T")
@@ -21,6 +23,9 @@ MAX_WAITING = 5_000
 """How many items wait for a slow reader."""
 
 THREAD_NAME = "engine-stream"
+
+# The Engine would compress what it sends, and with it hold back what it has sent only in part.
+_AS_IT_IS = {"Accept-Encoding": "identity"}
 
 _PIECE_BYTES = 64 * 1024
 _LOOK_SECONDS = 0.5
@@ -33,11 +38,24 @@ class Feed(Generic[T]):
 
     Args:
         lossy: while the reader is slow, the oldest items go; else the threads wait for it.
+        most: how much waits for the reader.
+        weigh: how much one item is.
+        patience_seconds: how long a thread waits for the reader; None for any time.
     """
 
-    def __init__(self, *, lossy: bool, most: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        *,
+        lossy: bool,
+        most: int = MAX_WAITING,
+        weigh: Callable[[T], int] = lambda _: 1,
+        patience_seconds: float | None = None,
+    ) -> None:
         self._lossy = lossy
         self._most = most
+        self._weigh = weigh
+        self._patience_seconds = patience_seconds
+        self._weight = 0
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._news = anyio.Event()
@@ -59,20 +77,37 @@ class Feed(Generic[T]):
             self._fault = self._fault or fault
         self._tell()
 
-    def put(self, item: T) -> None:
-        """Takes an item, in a thread."""
+    def put(self, item: T, *, lossy: bool | None = None) -> None:
+        """Takes an item, in a thread.
+
+        Args:
+            item: the item.
+            lossy: for this one alone.
+
+        Raises:
+            EngineUnavailable: the reader tried its patience.
+        """
         with self._changed:
-            while not self._lossy and len(self._items) >= self._most and not self._closed:
-                self._changed.wait(_LOOK_SECONDS)
+            if not (self._lossy if lossy is None else lossy):
+                self._wait_for_room()
             if self._closed:
                 return
-            if len(self._items) >= self._most:
-                self._items.popleft()
+            while self._items and self._weight >= self._most:
+                self._weight -= self._weigh(self._items.popleft())
                 self._dropped += 1
             self._items.append(item)
+            self._weight += self._weigh(item)
             first = len(self._items) == 1
         if first:
             self._tell()
+
+    def _wait_for_room(self) -> None:
+        patience = self._patience_seconds
+        until = None if patience is None else time.monotonic() + patience
+        while self._weight >= self._most and not self._closed:
+            if until is not None and time.monotonic() > until:
+                raise EngineUnavailable(f"Nobody read on for {patience:g} s, so it was ended.")
+            self._changed.wait(_LOOK_SECONDS)
 
     def _tell(self) -> None:
         """Wakes the reader, if anybody is left who reads."""
@@ -88,6 +123,7 @@ class Feed(Generic[T]):
         with self._changed:
             self._closed = True
             self._items.clear()
+            self._weight = 0
             self._changed.notify_all()
         self._news.set()
 
@@ -103,6 +139,7 @@ class Feed(Generic[T]):
                 dropped, self._dropped = self._dropped, 0
                 if self._items:
                     item = self._items.popleft()
+                    self._weight -= self._weigh(item)
                     self._changed.notify_all()
                     return item, dropped
                 ended = self._closed or not self._writers
@@ -119,9 +156,10 @@ class Answer:
     Args:
         base_url: address of the Engine.
         path: what is asked for, without the API's version.
-        parameters: of the request.
+        parameters: of the query.
         seconds: how long it may take to begin, and then how long it may say nothing.
         endless: it may say nothing for as long as it likes.
+        begun: called in the thread when the Engine has begun to answer.
     """
 
     def __init__(
@@ -132,6 +170,7 @@ class Answer:
         *,
         seconds: float,
         endless: bool,
+        begun: Callable[[], None] | None = None,
     ) -> None:
         self._base_url = base_url
         self._path = path
@@ -139,6 +178,7 @@ class Answer:
         self._silence_seconds = None if endless else seconds
         self.endless = endless
         """Whether it goes on until it is closed."""
+        self._begun = begun
         self._call = Call(seconds)
 
     def pieces(self) -> Iterator[bytes]:
@@ -159,12 +199,13 @@ class Answer:
         with closing(Door(self._base_url, keep=1)) as door:
             api = connect(door)
             url = f"{api.base_url}/v{api.api_version}{self._path}"
-            with closing(api.get(url, params=self._parameters, stream=True)) as response:
+            answer = api.get(url, params=self._parameters, headers=_AS_IT_IS, stream=True)
+            with closing(answer) as response:
                 if response.status_code != 200:
-                    raise EngineRefused(
-                        f"The Docker Engine refused {self._path}: {response.text[:300]}"
-                    )
+                    raise refused(self._path, response.status_code, response.text)
                 self._call.go_on(self._silence_seconds)
+                if self._begun is not None:
+                    self._begun()
                 yield from response.raw.stream(_PIECE_BYTES, decode_content=False)
 
     def close(self) -> None:
@@ -222,6 +263,7 @@ class Stream:
         self._feeds: list[Feed[Any]] = []
         self._threads: list[threading.Thread] = []
         self._ending = False
+        self._closed = False
 
     async def start(self, answer: Answer, feed: Feed[Any], pump: Pump) -> None:
         """Reads an answer into a feed, as soon as there is a thread for it.
@@ -231,6 +273,10 @@ class Stream:
         """
         await self._take_place(answer)
         self._answers.append(answer)
+        if self._closed:
+            feed.close()
+            self._limiter.release_on_behalf_of(answer)
+            return
         if self._ending and answer.endless:
             answer.close()
         self._feeds.append(feed)
@@ -283,7 +329,8 @@ class Stream:
                 answer.close()
 
     def close(self) -> None:
-        """Ends all answers."""
+        """Ends all answers, and those that are about to begin."""
+        self._closed = True
         for feed in self._feeds:
             feed.close()
         for answer in self._answers:

@@ -7,11 +7,15 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
+from adapters.memory.happenings import Happenings, NotedContainers
+from domain.container_details import FileChange
+from domain.container_orders import ContainerOrder
 from domain.containers import PROJECT_LABEL, Container, ContainerState
-from domain.errors import EngineRefused, EngineUnavailable
+from domain.errors import AgentError, EngineRefused, EngineUnavailable
+from domain.limits import HeldLimits
 
 Change = Callable[[], None]
-"""What one request changes; raises ``EngineRefused`` where that cannot be."""
+"""What one request changes; raises ``EngineRefused``, or what that means, where it cannot be."""
 
 Watch = Callable[[str, Change | None], Awaitable[None]]
 """Sees a request, and what it would change, before it is answered; may fail it."""
@@ -24,10 +28,14 @@ class MemoryEngine:
     them others are served, and anything may fail. ``fault`` makes every request fail as an Engine
     that is away; ``hang`` makes it wait for good. Containers that are ``stuck`` run on, whoever
     stops or removes them.
+
+    Args:
+        happenings: takes what happens, for those who follow the Engine's events.
     """
 
-    def __init__(self) -> None:
-        self.containers: dict[str, Container] = {}
+    def __init__(self, happenings: Happenings | None = None) -> None:
+        self.happenings = happenings or Happenings()
+        self.containers = NotedContainers(self.happenings)
         self.networks: dict[str, str] = {}
         """Network → project."""
         self.subnets: dict[str, str] = {}
@@ -42,8 +50,21 @@ class MemoryEngine:
         """Image identifier → project and labels' digest."""
         self.tags: dict[str, str] = {}
         """Tag → image identifier."""
+        self.repo_digests: dict[str, str] = {}
+        """Name with a registry's digest → image identifier."""
+        self.layers: dict[str, tuple[tuple[str, int], ...]] = {}
+        """Image identifier → digests and sizes of its layers, where it has others than one of its
+        own."""
         self.ports: dict[int, str] = {}
         """Published port → container's name."""
+        self.orders: dict[str, tuple[ContainerOrder, HeldLimits]] = {}
+        """Container's identifier → what it was made by, where it was made one by one."""
+        self.times: dict[str, tuple[int, int]] = {}
+        """Container's identifier → when it last started and ended, in seconds; 0 for never."""
+        self.file_changes: dict[str, tuple[FileChange, ...]] = {}
+        """Container's identifier → how its files differ from its image's."""
+        self.volume_options: set[str] = set()
+        """Volumes whose options lead elsewhere."""
         self.erased: list[str] = []
         self.news = anyio.Event()
         """Set, and then replaced, when a container changes or prints."""
@@ -55,6 +76,7 @@ class MemoryEngine:
         self.late: list[Change] = []
         """What was asked for by those who hung up, and is still to be done."""
         self._serial = 0
+        self._moments = 0
 
     async def answer(self, request: str, change: Change | None = None) -> None:
         """Answers a request as an Engine in good health does.
@@ -65,7 +87,7 @@ class MemoryEngine:
 
         Raises:
             EngineUnavailable: ``fault`` is set.
-            EngineRefused: the change cannot be.
+            AgentError: the change cannot be.
         """
         await anyio.lowlevel.checkpoint()
         if self.watch is not None:
@@ -81,7 +103,7 @@ class MemoryEngine:
         """Does what those asked for who have hung up, as far as it can be done still."""
         late, self.late = self.late, []
         for change in late:
-            with suppress(EngineRefused):
+            with suppress(AgentError):
                 change()
 
     def new_id(self) -> str:
@@ -103,12 +125,18 @@ class MemoryEngine:
             id=self.new_id(),
             name=name,
             image=image,
+            image_id=self.tags.get(with_version(image), ""),
             state=state,
             status="Up 1 second" if state is ContainerState.RUNNING else "Exited (0) 1 second ago",
             labels=labels,
         )
         self.containers[name] = container
+        self.times[container.id] = (self._moment(), 0)
         return container
+
+    def _moment(self) -> int:
+        self._moments += 1
+        return self._moments
 
     def create(self, container: Container) -> None:
         """Lets a container stand that does not run.
@@ -118,7 +146,8 @@ class MemoryEngine:
         """
         if container.name in self.containers:
             raise EngineRefused(f"Conflict. The container name {container.name!r} is in use.")
-        self.containers[container.name] = container
+        image_id = container.image_id or self.tags.get(with_version(container.image), "")
+        self.containers[container.name] = msgspec.structs.replace(container, image_id=image_id)
 
     def start(self, container_id: str) -> None:
         """Lets a container run that stands.
@@ -133,6 +162,8 @@ class MemoryEngine:
                     f"Bind for {port.host_address}:{port.host_port} failed: "
                     "port is already allocated"
                 )
+        if not container.running:
+            self.times[container.id] = (self._moment(), self._times(container)[1])
         self.ports.update({port.host_port: container.name for port in container.ports})
         self.containers[container.name] = msgspec.structs.replace(
             container, state=ContainerState.RUNNING, status="Up 1 second"
@@ -141,13 +172,18 @@ class MemoryEngine:
 
     def stop(self, name: str, *, exit_code: int = 137) -> None:
         """Ends a container, whose ports are free by that."""
+        container = self.containers[name]
+        self.times[container.id] = (self._times(container)[0], self._moment())
         self.containers[name] = msgspec.structs.replace(
-            self.containers[name],
+            container,
             state=ContainerState.EXITED,
             status=f"Exited ({exit_code}) 1 second ago",
         )
         self._free_ports(name)
         self.tell()
+
+    def _times(self, container: Container) -> tuple[int, int]:
+        return self.times.get(container.id, (0, 0))
 
     def rename(self, container_id: str, name: str) -> None:
         """Gives a container another name.
@@ -156,12 +192,20 @@ class MemoryEngine:
             EngineRefused: it is gone, or the name is taken.
         """
         container = self._found(container_id)
-        self.create(msgspec.structs.replace(container, name=name))
-        del self.containers[container.name]
+        if name in self.containers:
+            raise EngineRefused(f"Conflict. The container name {name!r} is in use.")
+        self.containers.rename(container.name, name)
+        self.ports = {
+            port: name if owner == container.name else owner for port, owner in self.ports.items()
+        }
+        self.tell()
 
     def remove(self, name: str) -> None:
         """Takes a container away, with the ports it published."""
-        self.containers.pop(name, None)
+        gone = self.containers.pop(name, None)
+        if gone is not None:
+            for known in (self.orders, self.times, self.file_changes):
+                known.pop(gone.id, None)
         self._free_ports(name)
         self.tell()
 

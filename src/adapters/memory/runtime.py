@@ -20,11 +20,12 @@ class MemoryContainers:
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
 
-    async def list(self) -> Sequence[Container]:
-        """All containers, sorted by name."""
+    async def list(self, ids: Collection[str] | None = None) -> Sequence[Container]:
+        """The containers, sorted by name."""
         await self._engine.answer("list containers")
-        found = [_listed(container) for container in self._engine.containers.values()]
-        return sorted(found, key=lambda container: container.name)
+        standing = self._engine.containers.values()
+        found = [_listed(c) for c in standing if ids is None or c.id in ids]
+        return sorted(found, key=lambda container: (container.name, container.id))
 
 
 def _listed(container: Container) -> Container:

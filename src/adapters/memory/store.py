@@ -16,7 +16,7 @@ from domain.images import ImageRecord
 from domain.moments import Shift, moved
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
-from domain.timeline import TimelineEntry
+from domain.timeline import EntryKind, TimelineEntry
 
 K = TypeVar("K", bound=str)
 T = TypeVar("T")
@@ -258,6 +258,11 @@ class MemoryTimeline(_Aging[TimelineEntry]):
         await self._store.check()
         found = [entry for _, entry in self._entries if entry.environment == name]
         return found[max(0, len(found) - limit) :]
+
+    async def newest(self, kind: EntryKind) -> datetime | None:
+        """Of when the newest entry of a kind is, by the clock as it is set now."""
+        await self._store.check()
+        return max((at for at, entry in self._entries if entry.kind is kind), default=None)
 
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest of each name."""

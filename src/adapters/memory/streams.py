@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-import anyio
-
 from adapters.memory.engine import MemoryEngine
-from domain.containers import Container, ContainerEvent, LogLine
+from domain.containers import Container, LogLine
+from domain.engine_events import EngineEvent, Gap
+from domain.errors import EngineUnavailable
 
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -92,36 +92,39 @@ class MemoryLogs:
 
 
 class MemoryEvents:
-    """Twin of ``DockerEvents``; what happens is what tests say."""
+    """Twin of ``DockerEvents``."""
 
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
-        self._events: list[ContainerEvent] = []
-        self._news = anyio.Event()
+        self._cuts = 0
 
-    def happen(self, event: ContainerEvent) -> None:
-        """Lets something happen."""
-        self._events.append(event)
-        self._news.set()
-        self._news = anyio.Event()
+    def cut(self) -> None:
+        """Ends what is followed at the moment, as a connection that breaks off."""
+        self._cuts += 1
+        self._engine.happenings.wake()
 
     @asynccontextmanager
     async def follow(
-        self, *, since: datetime | None = None
-    ) -> AsyncIterator[AsyncIterator[ContainerEvent]]:
-        """Events as they happen, those since a moment in the past first."""
-        await self._engine.answer("follow events")
-        start = len(self._events) if since is None else 0
-        yield self._follow(start, since)
+        self, *, since: int | None = None
+    ) -> AsyncIterator[AsyncIterator[EngineEvent | Gap]]:
+        """Events as they happen."""
+        yield self._follow(since)
 
-    async def _follow(self, start: int, since: datetime | None) -> AsyncIterator[ContainerEvent]:
-        seen = start
-        while True:
-            news = self._news
-            fresh, seen = self._events[seen:], len(self._events)
+    async def _follow(self, since: int | None) -> AsyncIterator[EngineEvent | Gap]:
+        await self._engine.answer("follow events")
+        happenings, cuts = self._engine.happenings, self._cuts
+        seen = happenings.count
+        earlier = happenings.after(0) if since is not None else []
+        yield Gap()
+        for event in earlier:
+            if since is not None and event.nanoseconds >= since:
+                yield event
+        while cuts == self._cuts:
+            await self._engine.answer("follow events")
+            news = happenings.news
+            fresh, seen = happenings.after(seen), happenings.count
             for event in fresh:
-                if since is None or event.at >= since:
-                    yield event
+                yield event
             if not fresh:
                 await news.wait()
-                await self._engine.answer("follow events")
+        raise EngineUnavailable("The Docker Engine ended its events.")

@@ -1,7 +1,8 @@
 """The tables of the store: documents as JSON, columns only for what they are looked up by."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from domain.environments import Environment
 from domain.images import ImageRecord
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
-from domain.timeline import TimelineEntry
+from domain.timeline import EntryKind, TimelineEntry
 
 T = TypeVar("T")
 K = TypeVar("K", bound=str)
@@ -64,10 +65,33 @@ class _Documents(Generic[K, T]):
 
 
 class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
-    """Records of environments."""
+    """Records of environments.
+
+    All of them are asked for many times a minute, and at every list of containers: they are kept
+    until one is written.
+    """
 
     def __init__(self, store: Transactions) -> None:
         super().__init__(store, Environment, "environments", "name", lambda record: record.name)
+        self._writes = 0
+        self._kept: tuple[int, Sequence[Environment]] | None = None
+
+    async def list(self) -> Sequence[Environment]:
+        """All records, sorted by name."""
+        if self._kept is None or self._kept[0] != self._writes:
+            writes = self._writes
+            self._kept = (writes, tuple(await super().list()))
+        return self._kept[1]
+
+    async def put(self, record: Environment, /) -> None:
+        """Writes a record, in place of an earlier one of the name."""
+        with self._writing():
+            await super().put(record)
+
+    async def remove(self, key: EnvironmentName, /) -> None:
+        """Takes a record away."""
+        with self._writing():
+            await super().remove(key)
 
     async def update(
         self, name: EnvironmentName, change: Callable[[Environment], Environment]
@@ -82,7 +106,16 @@ class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
             connection.execute(self._put, (changed.name, msgspec.json.encode(changed)))
             return changed
 
-        return await self._store.run(work)
+        with self._writing():
+            return await self._store.run(work)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whoever reads meanwhile may read what was before, so what is kept counts no more."""
+        try:
+            yield
+        finally:
+            self._writes += 1
 
 
 class SqliteBundles(_Documents[BundleDigest, BundleRecord]):
@@ -199,6 +232,10 @@ _TIMELINE_OF = (
     "SELECT document FROM (SELECT number, document FROM timeline WHERE environment = ? "
     "ORDER BY number DESC LIMIT ?) ORDER BY number"
 )
+_NEWEST = (
+    "SELECT at FROM timeline WHERE json_extract(CAST(document AS TEXT), '$.kind') = ? "
+    "ORDER BY at DESC LIMIT 1"
+)
 _TOO_MANY = (
     "DELETE FROM timeline WHERE number IN (SELECT number FROM (SELECT number, row_number() OVER "
     "(PARTITION BY environment ORDER BY number DESC) AS place FROM timeline) WHERE place > ?)"
@@ -225,6 +262,11 @@ class SqliteTimeline:
                 for row in c.execute(_TIMELINE_OF, (name, limit))
             ]
         )
+
+    async def newest(self, kind: EntryKind) -> datetime | None:
+        """Of when the newest entry of a kind is, by the clock as it is set now."""
+        row = await self._store.run(lambda c: c.execute(_NEWEST, (kind.value,)).fetchone())
+        return datetime.fromisoformat(row[0]) if row is not None else None
 
     async def prune(self, *, before: datetime, keep: int) -> None:
         """Takes away old entries, and all but the newest of each name."""

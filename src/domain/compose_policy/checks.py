@@ -21,7 +21,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     rules: PolicyRules
     folder: str
-    """Where the bundle was unpacked; absolute."""
+    """Where the bundle was unpacked; absolute. Empty where there is none."""
     services: frozenset[str] = frozenset()
     """The services that the model has."""
 

@@ -1,6 +1,6 @@
 """Judges resolved models: the table, and the rules that need more than one place."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from domain.compose_model import Document
@@ -25,7 +25,7 @@ def judge(document: Document, rules: PolicyRules, *, folder: str) -> tuple[Findi
     Args:
         document: as Compose resolved it, with the services of all profiles.
         rules: how far this host goes.
-        folder: where the bundle was unpacked; absolute.
+        folder: where the bundle was unpacked; absolute. Empty where there is none.
     """
     services = document.get("services")
     scope = Scope(
@@ -39,7 +39,12 @@ def judge(document: Document, rules: PolicyRules, *, folder: str) -> tuple[Findi
 
 
 def judge_service(
-    name: str, body: Mapping[str, Any], rules: PolicyRules, *, folder: str
+    name: str,
+    body: Mapping[str, Any],
+    rules: PolicyRules,
+    *,
+    folder: str = "",
+    volumes: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """The same for one service alone, as a single container is asked for.
 
@@ -48,8 +53,10 @@ def judge_service(
         body: as it would stand in a resolved model.
         rules: how far this host goes.
         folder: the only folder, beside the operator's, out of which anything may be mounted.
+        volumes: names of the volumes that it may mount.
     """
-    return judge({"services": {name: body}}, rules, folder=folder)
+    document = {"services": {name: body}, "volumes": {volume: {} for volume in volumes}}
+    return judge(document, rules, folder=folder)
 
 
 def _together(document: Document, scope: Scope) -> Iterator[Finding]:
@@ -129,7 +136,7 @@ def _own_folders(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
         for index, entry in enumerate(value):
             yield from _own_folders(entry, f"{where}[{index}]", scope)
     elif isinstance(value, str):
-        text = value.replace(scope.folder, "")
+        text = value.replace(scope.folder, "") if scope.folder else value
         for folder in scope.rules.own_folders:
             if folder in text:
                 yield Finding(

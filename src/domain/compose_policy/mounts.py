@@ -11,7 +11,7 @@ import msgspec
 
 from domain.compose_model import Document
 from domain.compose_policy.checks import Scope, shown
-from domain.compose_policy.values import inside, lies_in
+from domain.compose_policy.values import in_bundle, inside, lies_in
 from domain.findings import Finding
 
 _KINDS = ("bind", "volume", "tmpfs")
@@ -111,7 +111,7 @@ def written_folders(document: Document) -> tuple[str, ...]:
 def _within_roots(document: Document, scope: Scope) -> Iterator[Finding]:
     """What lies in a folder of the operator's cannot be kept apart as a bundle's own files are."""
     for source in swappable(document):
-        if not lies_in(source.path, scope.folder):
+        if not in_bundle(source.path, scope):
             yield Finding(
                 where=source.where,
                 what=shown(source.path),

@@ -42,26 +42,43 @@ def lies_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
+def in_bundle(path: str, scope: Scope) -> bool:
+    """Whether a normal path is a part of the bundle."""
+    return bool(scope.folder) and lies_in(path, scope.folder)
+
+
 def inside(what: str, *, roots: bool = False) -> Check:
     """Allows paths inside of the bundle and, where ``roots``, of the operator's folders."""
 
     def check(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
         path = normal_path(value) if isinstance(value, str) else None
-        allowed = (scope.folder, *(scope.rules.bind_roots if roots else ()))
-        if path is None or path != value.rstrip("/") or not any(lies_in(path, a) for a in allowed):
-            yield Finding(
-                where=where,
-                what=_without(scope.folder, shown(value)),
-                why=f"{what} outside of the bundle would reach into the host.",
-                instead="Put it into the bundle and name it by a relative path.",
-            )
+        allowed = scope.rules.bind_roots if roots else ()
+        if path is None or path != value.rstrip("/"):
+            found = False
+        else:
+            found = in_bundle(path, scope) or any(lies_in(path, root) for root in allowed)
+        if not found:
+            yield _outside(what, value, where, scope)
 
     return check
 
 
-def _without(folder: str, text: str) -> str:
-    """A text that does not tell where on the host bundles lie."""
-    return text.replace(folder, ".")
+def _outside(what: str, value: Any, where: str, scope: Scope) -> Finding:
+    if not scope.folder:
+        roots = ", ".join(scope.rules.bind_roots) or "none"
+        return Finding(
+            where=where,
+            what=shown(value),
+            why=f"{what} of any other folder would reach into the host.",
+            instead=f"Mount a volume; folders that may be mounted (ALLOWED_BIND_ROOTS): {roots}.",
+        )
+    return Finding(
+        where=where,
+        # Nobody is told where on the host bundles lie.
+        what=shown(value).replace(scope.folder, "."),
+        why=f"{what} outside of the bundle would reach into the host.",
+        instead="Put it into the bundle and name it by a relative path.",
+    )
 
 
 def within_container(value: Any, where: str, scope: Scope) -> Iterator[Finding]:  # noqa: ARG001

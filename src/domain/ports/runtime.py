@@ -14,8 +14,13 @@ from domain.containers import Container, EngineInfo, Image, Marked
 class Containers(Protocol):
     """The containers of the host."""
 
-    async def list(self) -> Sequence[Container]:
-        """All containers, stopped ones too, sorted by name."""
+    async def list(self, ids: Collection[str] | None = None) -> Sequence[Container]:
+        """The containers, stopped ones too, sorted by name and identifier.
+
+        Args:
+            ids: only those of these identifiers that there are; costs the Engine as much as they
+                are, and not as all are.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ from domain.images import ImageRecord
 from domain.moments import Shift
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent
-from domain.timeline import TimelineEntry
+from domain.timeline import EntryKind, TimelineEntry
 
 
 class Environments(Protocol):
@@ -145,6 +145,10 @@ class Timeline(Protocol):
 
     async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
         """The ``limit`` newest entries of one environment, oldest first."""
+        ...
+
+    async def newest(self, kind: EntryKind) -> datetime | None:
+        """Of when the newest entry of a kind is; None if there is none."""
         ...
 
     async def prune(self, *, before: datetime, keep: int) -> None:

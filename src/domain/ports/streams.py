@@ -1,6 +1,6 @@
-"""What the Engine tells as it happens: the output of containers, and their events.
+"""The output of containers.
 
-Both are read inside an ``async with``; leaving it ends the stream and gives thread and socket back
+It is read inside an ``async with``; leaving it ends the stream and gives thread and socket back
 within a second, whatever it waits for. All may raise ``EngineUnavailable`` when the Engine does not
 answer or hangs up in the middle, and ``EngineRefused`` when it answers with an error.
 """
@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
-from domain.containers import Container, ContainerEvent, LogLine
+from domain.containers import Container, LogLine
 
 
 class ContainerLogs(Protocol):
@@ -42,18 +42,5 @@ class ContainerLogs(Protocol):
         """Ends what is followed as if the containers had ended; for the agent's own end.
 
         What has come is still read. Who follows from now on gets what was printed before.
-        """
-        ...
-
-
-class EngineEvents(Protocol):
-    """What happens to containers."""
-
-    def follow(
-        self, *, since: datetime | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[ContainerEvent]]:
-        """Events of all containers as they happen, those since a moment in the past first.
-
-        Goes on until it is left; raises ``EngineUnavailable`` when the Engine goes away.
         """
         ...

@@ -1,6 +1,7 @@
 """Gives environments their subnets."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network
 
 import anyio
@@ -9,7 +10,7 @@ import msgspec
 from domain.arrangement import belongs_to, fixed_ranges, network_needs
 from domain.compose_model import ComposeModel
 from domain.compose_policy.addresses import taken_range
-from domain.errors import EnvironmentNotFound, PolicyRefused
+from domain.errors import EnvironmentNotFound, NetworkPoolExhausted, PolicyRefused
 from domain.names import EnvironmentName
 from domain.ports.host_network import HostNetwork
 from domain.ports.runtime import Networks
@@ -58,6 +59,29 @@ class Addresses:
                 name, lambda record: msgspec.structs.replace(record, networks=given)
             )
         return given
+
+    async def spare(self, sizes: Sequence[int], make: Callable[[str], Awaitable[None]]) -> None:
+        """Has a network made that belongs to no environment, with addresses of the pool.
+
+        Args:
+            sizes: for how many containers it shall have room; the first that the pool has counts.
+            make: makes it with a range of addresses; nobody else is given any meanwhile.
+
+        Raises:
+            NetworkPoolExhausted: there are none left.
+            EngineUnavailable: what others use is not known.
+        """
+        async with self._one_at_a_time:
+            records = await self._environments.list()
+            taken = [subnet for record in records for subnet in record.networks.values()]
+            taken += [subnet for _, subnet in await self._networks.subnets()]
+            await make(self._first_fitting(sizes, taken))
+
+    def _first_fitting(self, sizes: Sequence[int], taken: Sequence[str]) -> str:
+        for size in sizes:
+            with suppress(NetworkPoolExhausted):
+                return allocate(self._pool, {"": size}, taken=taken, keep={})[""]
+        raise NetworkPoolExhausted(str(self._pool))
 
     async def _refuse_taken(self, model: ComposeModel) -> None:
         """The host would send into a lab's network what is meant for its manager or its servers."""

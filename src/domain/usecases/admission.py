@@ -7,8 +7,8 @@ from domain.capacity import (
     admit_promises,
     committed_containers,
     promised,
+    singles_demand,
 )
-from domain.names import EnvironmentName
 from domain.ports.store import Environments
 from domain.usecases.host import ADMISSION_WINDOW_SECONDS, HostWatch
 from domain.usecases.inventory import InventoryWatch
@@ -28,12 +28,16 @@ class Admission:
         self._environments = environments
         self._inventory = inventory
         self._host = host
-        self._reserved: dict[EnvironmentName, Demand] = {}
+        self._reserved: dict[str, Demand] = {}
 
-    async def admit(self, name: EnvironmentName, demand: Demand) -> None:
+    async def admit(self, name: str, demand: Demand) -> None:
         """Reserves places for an environment's containers, in place of an earlier reservation.
 
         An environment of that name that already runs is not counted, since it is replaced.
+
+        Args:
+            name: of the environment; for a container that is in none, of no environment at all.
+            demand: what it may use.
 
         Raises:
             CapacityExceeded: the host has no room; an earlier reservation stays.
@@ -53,7 +57,7 @@ class Admission:
         )
         admit_promises(
             self.limits,
-            promised=promised(records, self._reserved, without=name),
+            promised=promised(records, self._reserved, without=name) + singles_demand(picture),
             asked=demand,
             cpus=identity.cpus,
             memory_bytes=identity.memory_bytes,
@@ -64,6 +68,6 @@ class Admission:
         """How many CPUs the host has."""
         return (await self._host.identity()).cpus
 
-    def release(self, name: EnvironmentName) -> None:
+    def release(self, name: str) -> None:
         """Gives the reservation back. May be repeated."""
         self._reserved.pop(name, None)

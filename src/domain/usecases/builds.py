@@ -1,7 +1,7 @@
 """Builds images once for all who need the same, and forgets those that nobody needs."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from enum import Enum
 
@@ -13,6 +13,7 @@ from domain.compose_model import ComposeModel, ComposeService
 from domain.dockerfile import base_images, may_read
 from domain.environments import Environment, EnvironmentState
 from domain.errors import AgentError
+from domain.image_names import familiar
 from domain.images import (
     BUILD_PROJECT,
     BuildPlan,
@@ -367,6 +368,17 @@ class Builds:
             return False
         await self._images.remove(tag)
         return True
+
+    async def forget(self, tags: Collection[str]) -> None:
+        """Takes away the records of images that have gone, or that somebody else keeps."""
+        names = {familiar(tag) for tag in tags}
+        for record in await self._images.list():
+            if familiar(record.tag) in names:
+                await self._images.remove(record.tag)
+
+    def alone(self, tags: Collection[str]) -> AbstractAsyncContextManager[None]:
+        """Keeps others from building, or clearing away, images of these names."""
+        return self._alone(sorted(tags))
 
     async def note_pulled(self, tags: Collection[str]) -> None:
         """Writes down images that came to the host for an environment."""

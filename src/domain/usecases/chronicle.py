@@ -1,12 +1,12 @@
 """Answers why an environment is as it is: what was asked, what was done, what happened to it."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from domain.containers import ContainerAction, ContainerEvent
 from domain.errors import AgentError, EnvironmentNotFound
 from domain.moments import microseconds
-from domain.names import EnvironmentName
+from domain.names import EnvironmentName, OperationId
 from domain.operations import EventKind, Operation
 from domain.ports.clock import Clock
 from domain.ports.log import Log
@@ -16,6 +16,13 @@ from domain.usecases.operations import Operations
 
 MOST_OPERATIONS = 50
 """How many of an environment's operations are told of."""
+
+
+_RECENT_OPERATIONS = 20
+"""Among so many of an environment's the one is looked for that something is a part of."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Chronicle:
@@ -64,8 +71,7 @@ class Chronicle:
         name = EnvironmentName(event.project)
         if await self._environments.get(name) is None:
             return
-        ticket = self._operations.under_way(name)
-        operation = ticket.operation.id if ticket is not None else None
+        operation = await self._cause(name, event.at)
         if event.action in _PART_OF_CHANGES and operation is not None:
             return
         await self._append(
@@ -81,6 +87,28 @@ class Chronicle:
                 number=self._operations.numbers.of(event.at),
             )
         )
+
+    async def _cause(self, name: EnvironmentName, at: datetime) -> OperationId | None:
+        """The operation that was under way then, though it may have ended by now."""
+        ticket = self._operations.under_way(name)
+        if ticket is not None and ticket.operation.under_way_at(at):
+            return ticket.operation.id
+        recent = await self._operations.latest(name, _RECENT_OPERATIONS)
+        return next((each.id for each in recent if each.under_way_at(at)), None)
+
+    async def told_until(self) -> int | None:
+        """The moment after what was last told of a container, in nanoseconds since 1970.
+
+        None if nothing was, or the records cannot be had. What has happened since then, while no
+        agent ran, is still to be told.
+        """
+        try:
+            newest = await self._timeline.newest(EntryKind.CONTAINER)
+        except AgentError as fault:
+            self._log.debug("timeline not read", reason=fault.detail)
+            return None
+        # To the microsecond, in whole numbers.
+        return None if newest is None else (newest - _EPOCH) // _MICROSECOND * 1000 + 1000
 
     async def of(self, name: EnvironmentName, limit: int) -> Sequence[TimelineEntry]:
         """What happened to an environment, oldest first; also of one that is gone, for a while.

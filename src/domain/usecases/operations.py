@@ -139,6 +139,15 @@ class Operations:
         """Whether operations are let in."""
         return not self.refusal
 
+    def require_open(self) -> None:
+        """Returns while changes are let in.
+
+        Raises:
+            NotAccepting: the agent is starting or stopping.
+        """
+        if self.refusal:
+            raise NotAccepting(self.refusal, hint="Try again shortly.", retry_after=2)
+
     async def close(self, seconds: float) -> None:
         """Lets no more in, and returns when all have ended.
 
@@ -340,9 +349,8 @@ class Operations:
             NotAccepting: the agent is starting or stopping.
             StoreUnavailable: the intent cannot be written down, so it is not begun.
         """
-        own = self._resuming and asked is BY_AGENT
-        if self.refusal and not own:
-            raise NotAccepting(self.refusal, hint="Try again shortly.", retry_after=2)
+        if not (self._resuming and asked is BY_AGENT):
+            self.require_open()
         ticket = self._ticket(kind, name, asked, bundle)
         line = self._lines.setdefault(ticket.operation.subject, _Line())
         # In line before the record is written, so that the order is that of the requests.

@@ -8,7 +8,7 @@ import anyio
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, LitestarException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,9 +19,13 @@ from entrypoints.http import (
     audit,
     bundles,
     consistency,
+    containers,
     contract,
     environments,
+    image_transfers,
+    images,
     operations,
+    registries,
     system,
 )
 from entrypoints.http.auth import require_key
@@ -54,6 +58,10 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             bundles.router,
             audit.router,
             consistency.router,
+            images.router,
+            image_transfers.router,
+            registries.router,
+            containers.router,
             system.router,
         ],
         guards=[require_key],
@@ -82,6 +90,18 @@ def _openapi(version: str) -> OpenAPIConfig:
     )
 
 
+def _broken_off(fault: BaseException | None) -> str | None:
+    """Why an answer that had begun could not be brought to its end; None where that is a bug."""
+    while fault is not None:
+        if isinstance(fault, AgentError):
+            return fault.detail
+        if isinstance(fault, BaseExceptionGroup) and len(fault.exceptions) == 1:
+            fault = fault.exceptions[0]
+        else:
+            fault = fault.__cause__
+    return None
+
+
 class _Observed:
     """Measures and logs each request, those that no route takes included."""
 
@@ -96,7 +116,8 @@ class _Observed:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status, begun = 500, False
+        status: int | None = None
+        begun = False
 
         async def note(message: Message) -> None:
             nonlocal status, begun
@@ -112,7 +133,14 @@ class _Observed:
                 raise
             if not begun:
                 await send_problem(scope, receive, note, _CUT_OFF)
+        except LitestarException as fault:
+            reason = _broken_off(fault)
+            if status is None or reason is None:
+                raise
+            # The server closes the connection, so that nobody takes it for the whole answer.
+            self._agent.log.warning("answer broke off", path=scope["path"][:200], reason=reason)
         finally:
+            status = 500 if status is None else status
             self._tell(scope, status, time.perf_counter() - began)
 
     def _tell(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:

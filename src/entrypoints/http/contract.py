@@ -1,7 +1,7 @@
 """The manager's calls, ``/agent/…``, with exactly the statuses and bodies it expects."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
@@ -10,6 +10,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, Reques
 from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath
 
+from domain.containers import Container
 from domain.errors import StepTimedOut
 from domain.names import EnvironmentName, environment_name
 from domain.usecases.deploy import DeployRequest
@@ -167,18 +168,32 @@ async def _answer(
 
 
 @get("/containers", responses=problems(401, 502, 503))
-async def containers(request: AnyRequest) -> list[ListedContainer]:
-    """The running containers of the host, as the Engine tells it now."""
-    picture = await _agent(request).inventory.fresh()
-    return [
-        ListedContainer(
-            id=container.id,
-            name=container.name,
-            image=container.image,
-            status=container.state.value,
-        )
-        for container in picture.running
-    ]
+async def containers(request: AnyRequest) -> Response[list[ListedContainer]]:
+    """The running containers of the host."""
+    picture = await _agent(request).inventory.require_engine()
+    return Response(cast("list[ListedContainer]", _listed(picture.containers)))
+
+
+class _Listing:
+    """The list as bytes, made anew only when the containers are others."""
+
+    def __init__(self) -> None:
+        self._containers: tuple[Container, ...] = ()
+        self._bytes = b"[]"
+
+    def __call__(self, containers: tuple[Container, ...]) -> bytes:
+        """The list of those that run."""
+        if containers is not self._containers:
+            rows = [
+                ListedContainer(id=c.id, name=c.name, image=c.image, status=c.state.value)
+                for c in containers
+                if c.running
+            ]
+            self._containers, self._bytes = containers, msgspec.json.encode(rows)
+        return self._bytes
+
+
+_listed = _Listing()
 
 
 @get("/health", responses=problems(401))

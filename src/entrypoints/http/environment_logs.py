@@ -50,7 +50,7 @@ async def read_logs(
     environment = environment_name(name)
     if await agent.environments.get(environment) is None:
         raise EnvironmentNotFound(environment)
-    picture = await agent.inventory.fresh()
+    picture = await agent.inventory.require_engine()
     chosen = _chosen(picture.of_project(environment), service)
     form = _form(request.headers.get("accept", ""))
     began = _since(agent, since)

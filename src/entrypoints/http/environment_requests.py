@@ -43,9 +43,9 @@ class LimitsRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         """The limits in their own units."""
         return ContainerLimits(
             cpus=self.cpus,
-            memory_bytes=_size(self.memory),
+            memory_bytes=size_bytes(self.memory),
             pids=self.pids,
-            log_bytes=_size(self.log),
+            log_bytes=size_bytes(self.log),
         )
 
 
@@ -193,7 +193,12 @@ def lifetime_seconds(ttl: Duration | None) -> float | None:
     return seconds(ttl if isinstance(ttl, str) else f"{ttl:f}".rstrip("0").rstrip("."))
 
 
-def _size(value: Size | None) -> int | None:
+def size_bytes(value: Size | None) -> int | None:
+    """A size in bytes.
+
+    Raises:
+        RequestUnreadable: it is none.
+    """
     return byte_size(value) if isinstance(value, str) else value
 
 

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from domain.containers import Inventory
 from domain.environments import Environment, EnvironmentState
-from domain.errors import AgentError, EnvironmentNotFound, RequestUnreadable
+from domain.errors import EnvironmentNotFound, RequestUnreadable
 from domain.labels import check_labels
 from domain.names import BundleDigest, EnvironmentName, environment_name, generated_name
 from domain.operations import Asked
@@ -144,16 +144,20 @@ def _named(agent: Agent, name: str | None) -> EnvironmentName:
     return environment_name(name) if name is not None else generated_name(agent.clock.new_id())
 
 
-@get("/", responses=problems(401, 422, 503))
+@get("/", responses=problems(401, 422, 502, 503))
 async def list_environments(
     request: AnyRequest,
     in_state: Annotated[EnvironmentState | None, QueryParameter(name="state")] = None,
     label: FromQuery[list[str] | None] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
+    fresh: FromQuery[bool] = False,
 ) -> EnvironmentList:
-    """All environments, or those in a state or with labels (`label=course=web-101`)."""
+    """All environments, or those in a state or with labels (`label=course=web-101`).
+
+    Containers are as the Engine last told; `fresh=true` asks it now.
+    """
     agent = _agent(request)
-    picture = agent.inventory.picture
+    picture = await _picture(agent, fresh=fresh)
     views = [
         environment_view(record, picture.of_project(record.name))
         for record in await agent.environments.list()
@@ -171,12 +175,17 @@ def _labelled(record: Environment, wanted: list[str]) -> bool:
     )
 
 
-@get("/{name:str}", responses=problems(401, 404, 422, 503))
-async def get_environment(request: AnyRequest, name: FromPath[str]) -> EnvironmentView:
-    """One environment: its state, its services and containers, its limits and times."""
+@get("/{name:str}", responses=problems(401, 404, 422, 502, 503))
+async def get_environment(
+    request: AnyRequest, name: FromPath[str], fresh: FromQuery[bool] = False
+) -> EnvironmentView:
+    """One environment: its state, its services and containers, its limits and times.
+
+    Containers are as the Engine last told; `fresh=true` asks it now.
+    """
     agent = _agent(request)
     record = await _record(agent, environment_name(name))
-    picture = await _picture(agent)
+    picture = await _picture(agent, fresh=fresh)
     return environment_view(record, picture.of_project(record.name))
 
 
@@ -187,12 +196,9 @@ async def _record(agent: Agent, name: EnvironmentName) -> Environment:
     return record
 
 
-async def _picture(agent: Agent) -> Inventory:
-    """What the Engine says, or said when it last answered."""
-    try:
-        return await agent.inventory.fresh()
-    except AgentError:
-        return agent.inventory.picture
+async def _picture(agent: Agent, *, fresh: bool) -> Inventory:
+    """What the Engine says now, or said when it last told."""
+    return await agent.inventory.refresh() if fresh else agent.inventory.picture
 
 
 @patch("/{name:str}", operation_class=AmendmentOperation, responses=problems(401, 404, 422, 503))

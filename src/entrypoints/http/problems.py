@@ -49,6 +49,17 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.StepTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StopFailed: HTTPStatus.BAD_GATEWAY,
     errors.EngineRefused: HTTPStatus.BAD_GATEWAY,
+    errors.InvalidReference: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ResourceNotFound: HTTPStatus.NOT_FOUND,
+    errors.ResourceAmbiguous: HTTPStatus.CONFLICT,
+    errors.ResourceConflict: HTTPStatus.CONFLICT,
+    errors.ResourceOwned: HTTPStatus.CONFLICT,
+    errors.ImageRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.RegistryRefused: HTTPStatus.FORBIDDEN,
+    errors.ImageNotInRegistry: HTTPStatus.NOT_FOUND,
+    errors.RegistryNotKept: HTTPStatus.NOT_FOUND,
+    errors.ChangeUnfinished: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.ConditionNotReached: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.AgentError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -76,13 +87,17 @@ def agent_problem(request: Request[Any, Any, Any], fault: errors.AgentError) -> 
     headers = {}
     if isinstance(fault, errors.RetryLater):
         headers["Retry-After"] = str(fault.retry_after)
-    return _response(
+    return _answer(problem_of(request, fault), headers)
+
+
+def problem_of(request: Request[Any, Any, Any], fault: errors.AgentError) -> Problem:
+    """A failure of the agent's own kinds, for an answer that has begun already."""
+    return _problem(
         request,
         STATUSES[type(fault)],
         fault.detail,
         kind=f"{_OWN}{fault.code}",
         errors=fault.findings if isinstance(fault, errors.PolicyRefused) else (),
-        headers=headers,
     )
 
 
@@ -161,8 +176,19 @@ def _response(
     errors: tuple[str | Finding, ...] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response[Problem]:
+    return _answer(_problem(request, status, detail, kind=kind, errors=errors), headers or {})
+
+
+def _problem(
+    request: Request[Any, Any, Any],
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str,
+    errors: tuple[str | Finding, ...],
+) -> Problem:
     request.scope["state"]["problem"] = kind.removeprefix(_OWN).replace("about:blank", "")
-    problem = Problem(
+    return Problem(
         type=kind,
         title=status.phrase,
         status=status.value,
@@ -170,6 +196,9 @@ def _response(
         instance=request.url.path,
         errors=errors,
     )
+
+
+def _answer(problem: Problem, headers: Mapping[str, str]) -> Response[Problem]:
     return Response(
-        problem, status_code=status.value, media_type=MEDIA_TYPE, headers=dict(headers or {})
+        problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers)
     )

@@ -9,6 +9,7 @@ from entrypoints.http.problems import MEDIA_TYPE, Problem
 _MEANINGS = {
     401: "The server key is missing or wrong.",
     400: "What was received is not what its digest says.",
+    403: "The registry does not give it to whoever asks with these credentials.",
     404: "There is no such thing.",
     408: "The request did not arrive in time.",
     409: "It stands in the way of something else, or a later request took its place.",

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, Response, Router, get
+from litestar.concurrency import sync_to_thread
 from litestar.openapi.datastructures import ResponseSpec
 
 from domain.compose_policy import PolicyProfile, PolicyRules
@@ -181,17 +182,13 @@ async def resources(request: AnyRequest) -> SystemResources:
     )
 
 
-@get(
-    "/metrics",
-    opt=MONITORING,
-    sync_to_thread=True,
-    media_type=_PROMETHEUS_TEXT,
-    responses=problems(401),
-)
-def metrics(request: AnyRequest) -> Response[str]:
-    """The agent and its host in Prometheus' text format."""
+@get("/metrics", opt=MONITORING, media_type=_PROMETHEUS_TEXT, responses=problems(401))
+async def metrics(request: AnyRequest) -> Response[str]:
+    """The agent, its host and its containers in Prometheus' text format."""
     exposition: Exposition = request.app.state.exposition
-    return Response(exposition.render().decode(), media_type=_PROMETHEUS_TEXT)
+    await _agent(request).container_usage.observe()
+    text = await sync_to_thread(exposition.render)
+    return Response(text.decode(), media_type=_PROMETHEUS_TEXT)
 
 
 @get("/openapi.json", opt=MONITORING, include_in_schema=False)

@@ -1,0 +1,1 @@
+"""Container counters from the kernel's own files."""

@@ -1,0 +1,164 @@
+"""The networks and volumes that single containers are joined to."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from ipaddress import IPv4Network
+
+import anyio
+import msgspec
+
+from domain.arrangement import WORKSPACE_LABEL
+from domain.compose_policy import PolicyRules
+from domain.container_orders import ALONE, ContainerOrder, MountKind, MountOrder, NetworkOrder
+from domain.errors import ResourceNotFound
+from domain.findings import Finding
+from domain.ports.container_surroundings import (
+    ContainerSurroundings,
+    JoinableNetwork,
+    MountableVolume,
+)
+from domain.references import name_or_id
+from domain.usecases.addresses import Addresses
+from domain.usecases.ownership import Ownership
+from domain.usecases.protection import Protection
+
+_ROOM = 253
+"""For how many containers the network of those that name none has room at most."""
+
+_LEAST_ROOM = 13
+_PART_OF_POOL = 16
+_NOT_FOR_CONTAINERS = 3
+
+
+class Surroundings:
+    """Gives single containers a network apart, and judges those that they name.
+
+    Those that name none share one network of the pool. Its containers cannot reach each other; the
+    firewall keeps them from the host and from environments, as it does all of the pool.
+
+    Args:
+        workspace: the folder of the agent, by which agents on one Engine tell their things apart.
+    """
+
+    def __init__(
+        self,
+        surroundings: ContainerSurroundings,
+        addresses: Addresses,
+        ownership: Ownership,
+        protection: Protection,
+        rules: PolicyRules,
+        *,
+        workspace: str,
+    ) -> None:
+        self._surroundings = surroundings
+        self._addresses = addresses
+        self._ownership = ownership
+        self._protection = protection
+        self._rules = rules
+        self._workspace = workspace
+        self._one_at_a_time = anyio.Lock()
+        marks = f"{workspace}\n{rules.pool}".encode()
+        # No environment's network is named in upper case.
+        self.apart = f"Containers-{hashlib.sha256(marks).hexdigest()[:12]}"
+        """The name of the network of those that name none."""
+
+    async def require_apart(self) -> None:
+        """Returns when that network stands.
+
+        Raises:
+            NetworkPoolExhausted: there are no addresses for it.
+            EngineUnavailable: the Engine does not answer.
+        """
+        async with self._one_at_a_time:
+            if await self._surroundings.network(self.apart) is None:
+                labels = {WORKSPACE_LABEL: self._workspace}
+                make = partial(self._make, labels)
+                await self._addresses.spare((_room(self._rules.pool), _LEAST_ROOM), make)
+                self._protection.look_soon()
+
+    async def _make(self, labels: dict[str, str], subnet: str) -> None:
+        await self._surroundings.make_network(self.apart, subnet, labels)
+
+    async def joined(self, order: ContainerOrder) -> ContainerOrder:
+        """The same order with the network apart where it names none, which stands by then."""
+        if order.networks:
+            return order
+        await self.require_apart()
+        return msgspec.structs.replace(order, networks=(NetworkOrder(name=self.apart),))
+
+    async def judge(self, order: ContainerOrder, *, force: bool) -> tuple[Finding, ...]:
+        """What is wrong about the networks and volumes that an order names.
+
+        Args:
+            order: names them.
+            force: whoever asks knows that they belong to an environment.
+
+        Raises:
+            InvalidReference: a name is none.
+            ResourceNotFound: a network is not there.
+            ResourceOwned: one belongs to an environment, and nobody said so.
+        """
+        findings: list[Finding] = []
+        for index, network in enumerate(order.networks):
+            if _is_name(network):
+                findings += await self._network(f"networks[{index}]", network.name, force=force)
+        for index, mount in enumerate(order.volumes):
+            if mount.type is MountKind.VOLUME and mount.source:
+                findings += await self._volume(f"volumes[{index}]", mount, force=force)
+        return tuple(findings)
+
+    async def _network(self, where: str, name: str, *, force: bool) -> Iterator[Finding]:
+        found = await self._surroundings.network(name_or_id("network", name))
+        if found is None:
+            raise ResourceNotFound("network", name)
+        await self._ownership.require_free("network", found.name, found.labels, force=force)
+        owned = await self._ownership.owner(found.labels) is not None
+        return iter(()) if owned or self._rules.trusted else self._unprotected(where, found)
+
+    def _unprotected(self, where: str, network: JoinableNetwork) -> Iterator[Finding]:
+        pool = self._rules.pool
+        within = pool is not None and all(_within(one, pool) for one in network.subnets)
+        if network.driver != "bridge" or not network.subnets or not within:
+            yield Finding(
+                where=where,
+                what=network.name,
+                why=f"It is no bridge network with addresses of {pool} (NETWORK_POOL), so nothing "
+                "keeps its containers from the host's own services.",
+                instead="Leave it away, or make a network with addresses of the pool.",
+            )
+
+    async def _volume(self, where: str, mount: MountOrder, *, force: bool) -> Iterator[Finding]:
+        found = await self._surroundings.volume(name_or_id("volume", mount.source))
+        if found is None:
+            return iter(())
+        await self._ownership.require_free("volume", found.name, found.labels, force=force)
+        return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
+
+
+def _room(pool: IPv4Network | None) -> int:
+    """For how many containers there shall be room: a part of the pool, not all of it."""
+    part = (pool.num_addresses if pool else 0) // _PART_OF_POOL - _NOT_FOR_CONTAINERS
+    return max(_LEAST_ROOM, min(_ROOM, part))
+
+
+def _is_name(network: NetworkOrder) -> bool:
+    """Whether it is a name, and no mode, which the policy judges."""
+    modes = {ALONE, "host", "bridge", "default"}
+    return network.name not in modes and ":" not in network.name
+
+
+def _within(subnet: str, pool: IPv4Network) -> bool:
+    try:
+        return IPv4Network(subnet).subnet_of(pool)
+    except ValueError:
+        return False
+
+
+def _elsewhere(where: str, volume: MountableVolume) -> Iterator[Finding]:
+    yield Finding(
+        where=where,
+        what=volume.name,
+        why="This volume has a driver or options that may lead to any folder of the host.",
+        instead="Take a plain volume.",
+    )

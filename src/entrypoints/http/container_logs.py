@@ -1,0 +1,147 @@
+"""The output of one container, byte by byte or line by line."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import anyio
+import msgspec
+from litestar import Request, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response import Stream
+
+from domain.container_streams import OutputChoice, OutputLine
+from domain.errors import AgentError, RequestUnreadable, ResourceConflict
+from domain.quantities import moment, seconds
+from entrypoints.agent import Agent
+from entrypoints.http import sse
+from entrypoints.http.container_views import LogRecord, log_record
+from entrypoints.http.responses import problems
+
+AnyRequest = Request[Any, Any, Any]
+
+KEEP_ALIVE_SECONDS = 15.0
+"""After how long a silence a follower is told that the stream still stands."""
+
+_TEXT = "text/plain; charset=utf-8"
+_NDJSON = "application/x-ndjson"
+
+# Whatever a container prints: no browser shall take it for a page.
+_HEADERS = {**sse.HEADERS, "x-content-type-options": "nosniff"}
+
+
+@get(
+    "/{reference:str}/logs",
+    media_type="text/plain",
+    responses={
+        200: ResponseSpec(
+            str, description="What was printed, as it was printed.", media_type="text/plain"
+        ),
+        **problems(401, 404, 409, 422, 502, 503),
+    },
+)
+async def read_container_logs(
+    request: AnyRequest,
+    reference: FromPath[str],
+    stdout: FromQuery[bool] = True,
+    stderr: FromQuery[bool] = True,
+    tail: Annotated[int | None, QueryParameter(ge=0, le=1_000_000)] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
+    follow: FromQuery[bool] = False,
+    timestamps: FromQuery[bool] = False,
+) -> Stream:
+    """What one container printed, and with `follow=true` what it prints until it ends.
+
+    `Accept` chooses the form. `text/plain` is the very bytes of the chosen streams, with `follow`
+    as fast as they are read. `application/x-ndjson` and `text/event-stream` are records, each with
+    its stream, its moment, and `text`, or `base64` where it is no UTF-8; who follows too slowly
+    loses the oldest, and is told how many. `since` and `until` are moments or times ago (`10m`).
+    """
+    agent = _agent(request)
+    choice = OutputChoice(
+        stdout=stdout,
+        stderr=stderr,
+        tail=tail,
+        since=_when(agent, since),
+        until=_when(agent, until),
+        follow=follow,
+    )
+    if not stdout and not stderr:
+        raise RequestUnreadable("Neither stdout nor stderr is asked for.")
+    container = await agent.containers.access.find(reference)
+    if container.log_config.type == "none":
+        raise ResourceConflict(f"The Engine keeps no output of container {container.name!r}.")
+    form = _form(request.headers.get("accept", ""))
+    if form == _TEXT:
+        content = _raw(agent, container.id, choice, timestamps=timestamps)
+    else:
+        content = _records(agent, container.id, choice, form)
+    # The handler's own media type would win over this answer's.
+    return Stream(content, headers={**_HEADERS, "content-type": form})
+
+
+def _form(accept: str) -> str:
+    for form in (sse.MEDIA_TYPE, _NDJSON):
+        if form in accept:
+            return form
+    return _TEXT
+
+
+def _when(agent: Agent, text: str | None) -> datetime | None:
+    """A moment, or so long ago."""
+    if text is None:
+        return None
+    if text[-1:] in {"s", "m", "h", "d"}:
+        return agent.clock.now() - timedelta(seconds=seconds(text))
+    return moment(text)
+
+
+async def _raw(
+    agent: Agent, container_id: str, choice: OutputChoice, *, timestamps: bool
+) -> AsyncIterator[bytes]:
+    output = agent.containers.output
+    async with output.raw(container_id, choice, timestamps=timestamps) as pieces:
+        async for piece in pieces:
+            yield piece
+
+
+async def _records(
+    agent: Agent, container_id: str, choice: OutputChoice, form: str
+) -> AsyncIterator[bytes]:
+    try:
+        async with agent.containers.output.lines(container_id, choice) as lines:
+            async for line in _kept_alive(lines):
+                if line is not None:
+                    yield _written(log_record(line), form)
+                elif form == sse.MEDIA_TYPE:
+                    yield sse.KEEP_ALIVE
+    except AgentError as fault:
+        # The answer has begun; all that can be done is to say why it ends.
+        yield _written(LogRecord(stream="agent", text=fault.detail), form)
+    if form == sse.MEDIA_TYPE:
+        yield sse.event("end", {})
+
+
+async def _kept_alive(lines: AsyncIterator[OutputLine]) -> AsyncIterator[OutputLine | None]:
+    """The lines, and None where there was none for a while."""
+    while True:
+        line: OutputLine | None = None
+        with anyio.move_on_after(KEEP_ALIVE_SECONDS):
+            try:
+                line = await anext(lines)
+            except StopAsyncIteration:
+                return
+        yield line
+
+
+def _written(record: LogRecord, form: str) -> bytes:
+    if form == sse.MEDIA_TYPE:
+        return sse.event("log", record)
+    return msgspec.json.encode(record) + b"\n"
+
+
+def _agent(request: AnyRequest) -> Agent:
+    agent: Agent = request.app.state.agent
+    return agent

@@ -1,0 +1,212 @@
+"""What callers ask for single containers, as JSON."""
+
+import shlex
+from collections.abc import Mapping
+
+import msgspec
+
+from domain.container_orders import (
+    ContainerOrder,
+    HealthcheckOrder,
+    MountKind,
+    MountOrder,
+    NetworkOrder,
+    PortOrder,
+    RestartName,
+    RestartPolicy,
+)
+from domain.container_shorthand import device_order, mount_order, port_order
+from domain.errors import RequestUnreadable
+from domain.quantities import seconds
+from entrypoints.http.environment_requests import Duration, LimitsRequest, Size, size_bytes
+
+Words = str | list[str]
+"""A program and its arguments, one by one or as a shell would split them."""
+
+
+class PortRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A port that the host serves."""
+
+    container_port: int
+    protocol: str = "tcp"
+    host_port: int | str | None = None
+    """A port, or a range such as `8000-8010`; without it one is chosen."""
+    host_address: str = ""
+
+    def parsed(self) -> PortOrder:
+        """The port in the agent's own words."""
+        return PortOrder(
+            container_port=self.container_port,
+            protocol=self.protocol,
+            host_address=self.host_address,
+            host_port="" if self.host_port is None else str(self.host_port),
+        )
+
+
+class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that is mounted."""
+
+    type: MountKind = MountKind.VOLUME
+    source: str = ""
+    """A volume's name, or a folder of the host; empty for a volume without a name."""
+    target: str
+    read_only: bool = False
+    size: Size | None = None
+    """Of a tmpfs."""
+
+    def parsed(self) -> MountOrder:
+        """The mount in the agent's own words."""
+        return MountOrder(
+            type=self.type,
+            source=self.source,
+            target=self.target,
+            read_only=self.read_only,
+            size_bytes=size_bytes(self.size),
+        )
+
+
+class NetworkRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A network that the container joins."""
+
+    name: str
+    aliases: list[str] = []
+    ipv4_address: str = ""
+
+    def parsed(self) -> NetworkOrder:
+        """The network in the agent's own words."""
+        return NetworkOrder(
+            name=self.name, aliases=tuple(self.aliases), ipv4_address=self.ipv4_address
+        )
+
+
+class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the container is started again."""
+
+    name: RestartName = RestartName.NO
+    maximum_retry_count: int = 0
+
+
+class HealthcheckRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How it is found out whether the container works."""
+
+    test: Words = []
+    """A command line for the container's shell; or `["CMD", …]`, `["CMD-SHELL", …]`, `["NONE"]`."""
+    interval: Duration | None = None
+    timeout: Duration | None = None
+    start_period: Duration | None = None
+    retries: int | None = None
+
+    def parsed(self) -> HealthcheckOrder:
+        """The healthcheck in the agent's own words."""
+        test = ["CMD-SHELL", self.test] if isinstance(self.test, str) else self.test
+        return HealthcheckOrder(
+            test=tuple(test),
+            interval_seconds=_duration(self.interval),
+            timeout_seconds=_duration(self.timeout),
+            start_period_seconds=_duration(self.start_period),
+            retries=self.retries,
+        )
+
+
+class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A container that shall be; whatever is left out is its image's or Docker's own."""
+
+    name: str = ""
+    """Made up where there is none."""
+    image: str
+    command: Words | None = None
+    entrypoint: Words | None = None
+    env: Mapping[str, str] = {}
+    ports: list[str | PortRequest] = []
+    volumes: list[str | VolumeRequest] = []
+    networks: list[str | NetworkRequest] = []
+    """`none` for no network at all; empty for the one where containers cannot reach each other."""
+    labels: Mapping[str, str] = {}
+    limits: LimitsRequest = LimitsRequest()
+    restart_policy: RestartName | RestartRequest = RestartName.NO
+    healthcheck: HealthcheckRequest | None = None
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    devices: list[str] = []
+    user: str = ""
+    working_dir: str = ""
+    hostname: str = ""
+    init: bool | None = None
+    tty: bool = False
+    open_stdin: bool = False
+    read_only: bool = False
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    """Seconds."""
+
+    def parsed(self) -> ContainerOrder:
+        """The container in the agent's own words.
+
+        Raises:
+            RequestUnreadable: something in it is not what it should be.
+        """
+        return ContainerOrder(
+            name=self.name,
+            image=self.image,
+            command=_words("command", self.command),
+            entrypoint=_words("entrypoint", self.entrypoint),
+            env=self.env,
+            ports=tuple(port_order(p) if isinstance(p, str) else p.parsed() for p in self.ports),
+            volumes=tuple(
+                mount_order(v) if isinstance(v, str) else v.parsed() for v in self.volumes
+            ),
+            networks=tuple(
+                NetworkOrder(name=n) if isinstance(n, str) else n.parsed() for n in self.networks
+            ),
+            labels=self.labels,
+            limits=self.limits.parsed(),
+            restart_policy=self._restart_policy(),
+            healthcheck=self.healthcheck.parsed() if self.healthcheck is not None else None,
+            cap_add=tuple(self.cap_add),
+            cap_drop=tuple(self.cap_drop),
+            devices=tuple(device_order(device) for device in self.devices),
+            user=self.user,
+            working_dir=self.working_dir,
+            hostname=self.hostname,
+            init=self.init,
+            tty=self.tty,
+            open_stdin=self.open_stdin,
+            read_only=self.read_only,
+            stop_signal=self.stop_signal,
+            stop_timeout=self.stop_timeout,
+        )
+
+    def _restart_policy(self) -> RestartPolicy:
+        asked = self.restart_policy
+        if isinstance(asked, RestartName):
+            return RestartPolicy(name=asked)
+        return RestartPolicy(name=asked.name, maximum_retry_count=asked.maximum_retry_count)
+
+
+EXAMPLE = {
+    "name": "web-101",
+    "image": "nginx:1.27",
+    "env": {"COURSE": "web-101"},
+    "ports": ["8080:80", {"container_port": 443, "host_address": "127.0.0.1"}],
+    "volumes": ["web-101-data:/usr/share/nginx/html:ro"],
+    "labels": {"course": "web-101"},
+    "limits": {"cpus": 0.5, "memory": "256m", "pids": 100, "log": "10m"},
+    "restart_policy": "unless-stopped",
+    "healthcheck": {"test": "wget -q -O /dev/null localhost", "interval": "10s"},
+}
+"""A request, for the OpenAPI document."""
+
+
+def _words(field: str, words: Words | None) -> tuple[str, ...] | None:
+    if words is None:
+        return None
+    try:
+        return tuple(shlex.split(words) if isinstance(words, str) else words)
+    except ValueError as fault:
+        raise RequestUnreadable(
+            f"{field} cannot be split into words: {fault}.", hint="Give it as a list."
+        ) from fault
+
+
+def _duration(value: Duration | None) -> float | None:
+    return seconds(value) if isinstance(value, str) else value

@@ -1,0 +1,69 @@
+"""JSON bodies that handlers read by themselves, as the OpenAPI document shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+
+_REFERENCE = "#/"
+
+_NAMES = {
+    "anyOf": "any_of",
+    "additionalProperties": "additional_properties",
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "pattern": "pattern",
+    "enum": "enum",
+    "required": "required",
+    "description": "description",
+    "default": "default",
+}
+"""Words of JSON Schema → what Litestar calls them."""
+
+
+def takes_json(kind: type[Any], example: Mapping[str, Any]) -> type[Operation]:
+    """What documents that a call takes a JSON body of a kind."""
+    body = RequestBody(
+        required=True,
+        content={"application/json": OpenAPIMediaType(schema=_schema_of(kind), example=example)},
+    )
+
+    @dataclass
+    class JsonOperation(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = body
+
+    return JsonOperation
+
+
+def _schema_of(kind: type[Any]) -> Schema:
+    (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/{name}")
+    return _schema(schema, components)
+
+
+def _schema(node: Any, components: Mapping[str, Any]) -> Schema:
+    if reference := node.get("$ref"):
+        node = {**components[reference.removeprefix(_REFERENCE)], **node}
+    values: dict[str, Any] = {
+        ours: node[theirs] for theirs, ours in _NAMES.items() if theirs in node
+    }
+    if isinstance(values.get("default"), dict | list):
+        # The framework wants them to be hashed, and nothing is what they say.
+        del values["default"]
+    if "type" in node:
+        values["type"] = OpenAPIType(node["type"])
+    if "anyOf" in node:
+        values["any_of"] = [_schema(one, components) for one in node["anyOf"]]
+    if "properties" in node:
+        values["properties"] = {
+            name: _schema(one, components) for name, one in node["properties"].items()
+        }
+    for name in ("items", "additionalProperties"):
+        if isinstance(node.get(name), Mapping):
+            values[_NAMES.get(name, name)] = _schema(node[name], components)
+    return Schema(**values)

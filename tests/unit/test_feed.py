@@ -1,0 +1,92 @@
+"""What waits between a thread that reads the Engine and whoever reads from it."""
+
+import threading
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from adapters.docker.streams import Feed
+from domain.errors import EngineUnavailable
+
+pytestmark = pytest.mark.anyio
+
+
+async def written(feed: Feed[bytes], work: Callable[[], None]) -> None:
+    """Returns when a thread has written."""
+    feed.open()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            feed.end(None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():
+        await anyio.sleep(0.005)
+
+
+async def test_the_oldest_go_until_the_newest_fit_and_their_number_is_told() -> None:
+    feed: Feed[bytes] = Feed(lossy=True, most=10, weigh=len)
+
+    def write() -> None:
+        for item in (b"aaaaa", b"bbbbb", b"cccccccc", b"d"):
+            feed.put(item)
+
+    await written(feed, write)
+
+    assert await feed.next() == (b"cccccccc", 2)
+    assert await feed.next() == (b"d", 0)
+    assert await feed.next() == (None, 0)
+
+
+async def test_one_item_alone_passes_however_heavy_it_is() -> None:
+    feed: Feed[bytes] = Feed(lossy=False, most=1, weigh=len)
+
+    await written(feed, lambda: feed.put(b"x" * 1000))
+
+    assert await feed.next() == (b"x" * 1000, 0)
+
+
+async def test_a_thread_waits_for_room_where_nothing_may_be_lost() -> None:
+    feed: Feed[bytes] = Feed(lossy=False, most=10, weigh=len)
+    found = []
+
+    def write() -> None:
+        for _ in range(50):
+            feed.put(b"x" * 10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(written, feed, write)
+        await anyio.sleep(0.05)
+        while (item := (await feed.next())[0]) is not None:
+            found.append(item)
+
+    assert len(found) == 50
+
+
+async def test_a_thread_waits_for_a_reader_only_as_long_as_it_was_told() -> None:
+    feed: Feed[bytes] = Feed(lossy=False, most=1, weigh=len, patience_seconds=0.1)
+
+    def write() -> None:
+        feed.put(b"x")
+        with pytest.raises(EngineUnavailable, match="Nobody read on"):
+            feed.put(b"y")
+
+    with anyio.fail_after(5):
+        await written(feed, write)
+
+
+async def test_single_items_may_go_where_others_may_not() -> None:
+    feed: Feed[bytes] = Feed(lossy=False, most=3, weigh=len)
+
+    def write() -> None:
+        feed.put(b"old")
+        for item in (b"one", b"two"):
+            feed.put(item, lossy=True)
+
+    await written(feed, write)
+
+    assert await feed.next() == (b"two", 2)
