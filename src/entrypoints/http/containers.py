@@ -43,8 +43,8 @@ _CHANGE = problems(401, 404, 409, 422, 502, 503, 504)
 async def list_containers(
     request: AnyRequest,
     all_too: Annotated[bool, QueryParameter(name="all")] = False,
-    in_state: Annotated[list[ContainerState] | None, QueryParameter(name="state")] = None,
-    label: FromQuery[list[str] | None] = None,
+    in_state: Annotated[tuple[ContainerState, ...], QueryParameter(name="state")] = (),
+    label: FromQuery[tuple[str, ...]] = (),
     environment: FromQuery[str] = "",
     name: FromQuery[str] = "",
     fresh: FromQuery[bool] = False,
@@ -56,9 +56,9 @@ async def list_containers(
     they belong to, `name` a part of their names. `fresh=true` asks the Engine.
     """
     wanted = ContainerFilter(
-        states=frozenset(in_state or ()),
+        states=frozenset(in_state),
         all=all_too,
-        labels=tuple(label or ()),
+        labels=label,
         environment=environment,
         name=name,
     )
@@ -100,7 +100,7 @@ async def create_container(
 async def prune_containers(
     request: AnyRequest,
     dry_run: FromQuery[bool] = False,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     older_than: FromQuery[str | None] = None,
 ) -> Pruned:
     """Removes containers that have stopped and belong to no environment.
@@ -111,7 +111,7 @@ async def prune_containers(
     agent = _agent(request)
     age = None if older_than is None else timedelta(seconds=seconds(older_than))
     before = None if age is None else agent.clock.now() - age
-    wish = PruneWish(labels=tuple(label or ()), before=before, dry_run=dry_run)
+    wish = PruneWish(labels=label, before=before, dry_run=dry_run)
     return await agent.containers.pruning.prune(wish)
 
 

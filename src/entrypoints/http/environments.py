@@ -1,6 +1,6 @@
 """Environments: ``/api/v1/environments``."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import anyio
@@ -148,7 +148,7 @@ def _named(agent: Agent, name: str | None) -> EnvironmentName:
 async def list_environments(
     request: AnyRequest,
     in_state: Annotated[EnvironmentState | None, QueryParameter(name="state")] = None,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
     fresh: FromQuery[bool] = False,
 ) -> EnvironmentList:
@@ -161,13 +161,13 @@ async def list_environments(
     views = [
         environment_view(record, picture.of_project(record.name))
         for record in await agent.environments.list()
-        if _labelled(record, label or [])
+        if _labelled(record, label)
     ]
     chosen = [view for view in views if in_state in {None, view.state}]
     return EnvironmentList(environments=tuple(chosen[:limit]))
 
 
-def _labelled(record: Environment, wanted: list[str]) -> bool:
+def _labelled(record: Environment, wanted: Sequence[str]) -> bool:
     pairs = [text.partition("=") for text in wanted]
     return all(
         name in record.labels and (not sign or record.labels[name] == value)

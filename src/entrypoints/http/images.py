@@ -154,7 +154,7 @@ def _details(details: ImageDetails, users: ImageUsers) -> ImageDetailsView:
 async def list_images(
     request: AnyRequest,
     name: FromQuery[str | None] = None,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     dangling: FromQuery[bool | None] = None,
     unused: FromQuery[bool | None] = None,
     fresh: FromQuery[bool] = False,
@@ -166,7 +166,7 @@ async def list_images(
     leads to, `unused` those that no container was made from and no environment would start.
     Containers are as the Engine last told; `fresh=true` asks it now.
     """
-    wanted = ImageFilter(name=name, labels=tuple(label or ()), dangling=dangling, unused=unused)
+    wanted = ImageFilter(name=name, labels=label, dangling=dangling, unused=unused)
     found = await _agent(request).images.host.list(wanted, fresh=fresh)
     return ImageList(images=tuple(_view(one.image, one.users) for one in found[:limit]))
 
@@ -216,14 +216,14 @@ async def remove_image(
 async def prune_images(
     request: AnyRequest,
     all_unused: Annotated[bool, QueryParameter(name="all")] = False,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     dry_run: FromQuery[bool] = False,
 ) -> Response[ImagePruneResult]:
     """Removes dangling images, or with `all=true` all that nobody uses; `dry_run` tells which.
 
     What containers, environments, stopped ones too, and changes under way need always stays.
     """
-    pruning, labels = _agent(request).images.pruning, tuple(label or ())
+    pruning, labels = _agent(request).images.pruning, label
     work = pruning.plan if dry_run else pruning.prune
     done = await work(all_unused=all_unused, labels=labels)
     result = ImagePruneResult(
