@@ -196,9 +196,9 @@ async def test_a_clock_that_was_ahead_hides_nothing_and_tells_nothing_twice(worl
 
 
 def test_the_stream_is_sought_again_at_once_and_then_less_and_less_often() -> None:
-    pauses = [reconnect_pause_seconds(failed, 0.5) for failed in range(20)]
+    pauses = [reconnect_pause_seconds(failed, 0.5) for failed in range(60)]
 
     assert pauses[0] == 0.0
-    assert pauses[4] < 1.0
+    assert sum(pauses[:10]) < 2.0
     assert pauses == sorted(pauses)
-    assert all(7.5 <= reconnect_pause_seconds(20, chance) <= 15.0 for chance in (0.0, 0.5, 0.99))
+    assert all(7.5 <= reconnect_pause_seconds(60, chance) <= 15.0 for chance in (0.0, 0.5, 0.99))

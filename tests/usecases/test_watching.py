@@ -67,4 +67,4 @@ async def test_an_engine_that_is_away_is_asked_less_and_less_often(world: World)
         group.cancel_scope.cancel()
 
     assert soon >= 2
-    assert len(world.log.named("events of the engine end")) <= 70
+    assert len(world.log.named("events of the engine end")) <= 80

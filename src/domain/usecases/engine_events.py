@@ -23,6 +23,8 @@ STEADY_SECONDS = 5.0
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 15.0
+_GROWTH = 1.25
+"""A pause is about a fifth of the time that the Engine has been away by then."""
 
 
 def reconnect_pause_seconds(failed: int, chance: float) -> float:
@@ -34,7 +36,8 @@ def reconnect_pause_seconds(failed: int, chance: float) -> float:
     """
     if not failed:
         return 0.0
-    longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failed - 1, 9))
+    grown = _FIRST_PAUSE_SECONDS * _GROWTH ** min(failed - 1, 50)
+    longest = min(_LONGEST_PAUSE_SECONDS, grown)
     return longest * (0.5 + 0.5 * chance)
 
 
