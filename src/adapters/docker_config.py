@@ -25,6 +25,7 @@ from domain.registry_credentials import (
     RegistryCredentials,
     server_address,
 )
+from domain.shortage import shortages_told
 
 T = TypeVar("T")
 
@@ -88,7 +89,8 @@ class DockerConfig:
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
-            return await anyio.to_thread.run_sync(work)
+            with shortages_told():
+                return await anyio.to_thread.run_sync(work)
         except OSError as fault:
             if fault.errno in _FULL:
                 raise StorageFull(f"The disk of {self._path} is full.") from fault
@@ -106,6 +108,9 @@ class DockerConfig:
             ) from fault
 
     def _write(self, whole: Mapping[str, Any]) -> None:
+        for left in self._path.parent.glob(f".{FILE_NAME}-*"):
+            # By an agent that was killed before it was done; it holds secrets.
+            left.unlink()
         # Made with mode 0600 from the first moment, and whole or not at all.
         descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{FILE_NAME}-")
         try:

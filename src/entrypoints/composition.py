@@ -289,7 +289,9 @@ async def _runtime(
         firewall=IptablesFirewall(log) if settings.firewall == "auto" else None,
         images=ImagePorts(
             engine=DockerEngineImages(client),
-            transfers=DockerTransfers(settings.docker_socket),
+            transfers=DockerTransfers(
+                settings.docker_socket, begin_seconds=settings.engine_timeout
+            ),
             archives=ScreenedArchives(),
             credentials=DockerConfig(home),
         ),

@@ -67,13 +67,18 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as fault:
-        for part in _parts(fault):
-            if (refusal := shortage(part)) is not None:
-                raise refusal from fault
+        if (lacking := shortage_within(fault)) is not None:
+            raise lacking from fault
         for theirs, ours in _FAULTS:
             if isinstance(fault, theirs):
                 raise _error(ours, what, fault) from fault
         raise
+
+
+def shortage_within(fault: BaseException) -> HostExhausted | None:
+    """The shortage of the host that lies beneath a fault, if there is one."""
+    found = (shortage(part) for part in _parts(fault))
+    return next((lacking for lacking in found if lacking is not None), None)
 
 
 def _error(kind: type[AgentError], what: str, fault: Exception) -> AgentError:

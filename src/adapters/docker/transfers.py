@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from adapters.docker.client import shortage_within
 from adapters.docker.named import named
 from adapters.docker.refusals import refused
 from domain.errors import (
@@ -30,7 +31,7 @@ from domain.ports.image_transfers import TakeStep
 from domain.pulls import PullStep
 from domain.registry_credentials import RegistryCredentials, server_address
 
-_CONNECT_SECONDS = 7.0
+_BEGIN_SECONDS = 7.0
 _SILENCE_SECONDS = 900.0
 """How long the Engine may be silent, or not take what is sent; it packs large images that long."""
 
@@ -68,10 +69,12 @@ class DockerTransfers:
 
     Args:
         base_url: address of the Engine.
+        begin_seconds: how long the Engine may take to take a connection.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, begin_seconds: float = _BEGIN_SECONDS) -> None:
         self._base_url = base_url
+        self._begin_seconds = begin_seconds
 
     async def pull(
         self, reference: str, credentials: RegistryCredentials | None, on_step: TakeStep
@@ -161,7 +164,7 @@ class DockerTransfers:
             transport=transport,
             base_url="http://engine" if local else f"http{self._base_url.removeprefix('tcp')}",
             # How long it may take in all is up to whoever asks.
-            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(_SILENCE_SECONDS, connect=self._begin_seconds),
             trust_env=False,
         )
 
@@ -262,6 +265,8 @@ def _translated(what: str) -> Iterator[None]:
     except httpx.TimeoutException as fault:
         raise _away(what, "it took too long") from fault
     except httpx.HTTPError as fault:
+        if (lacking := shortage_within(fault)) is not None:
+            raise lacking from fault
         raise _away(what, str(fault) or "it hung up") from fault
 
 

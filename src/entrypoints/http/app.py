@@ -117,12 +117,11 @@ class _Observed:
             return
         began = time.perf_counter()
         status: int | None = None
-        begun = False
 
         async def note(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, begun = message["status"], True
+                status = message["status"]
             await send(message)
 
         try:
@@ -131,7 +130,7 @@ class _Observed:
             # Only the server cuts requests off, and only those that outlast the agent's end.
             if not self._agent.operations.stopping:
                 raise
-            if not begun:
+            if status is None:
                 await send_problem(scope, receive, note, _CUT_OFF)
         except LitestarException as fault:
             reason = _broken_off(fault)

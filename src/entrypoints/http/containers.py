@@ -153,7 +153,7 @@ async def stop_container(
 ) -> SingleContainer:
     """Tells a container to end, and kills it after `grace` seconds; answers when it has ended.
 
-    504 where the Engine takes longer than that and half a minute; it goes on then.
+    504 where the Engine takes longer than that and `ENGINE_CHANGE_TIMEOUT`; it goes on then.
     """
     agent = _agent(request)
     return await _view(agent, await agent.containers.control.stop(reference, grace, force=force))
