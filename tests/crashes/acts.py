@@ -15,7 +15,16 @@ from domain.names import EnvironmentName, bundle_digest
 from domain.operations import OperationState, Step
 from domain.usecases.lifetimes import Amendment
 from tests.support.agents import KEY, World
-from tests.support.api import BUNDLES, ENVIRONMENTS, OPERATIONS, WAIT, call, change
+from tests.support.api import (
+    BUNDLES,
+    CONTAINERS,
+    ENVIRONMENTS,
+    OPERATIONS,
+    REGISTRIES,
+    WAIT,
+    call,
+    change,
+)
 from tests.support.bundles import zip_bundle
 
 LAB = "lab"
@@ -193,6 +202,35 @@ async def patched_while_replaced(world: World, story: Story, /) -> None:
     await begun(world, story, RICH_MISSING)
     await in_the_midst(world, Step.BUILD)
     story.tell(await call(world, "PATCH", f"{ENVIRONMENTS}/{LAB}", {"labels": {"c": "d"}}))
+
+
+async def image_at_hand(world: World, _story: Story, /) -> None:
+    """Somebody pulled an image."""
+    world.engine.pull("nginx:1")
+
+
+async def made_alone(world: World, story: Story, /) -> None:
+    """A container is made by itself, and started."""
+    body = {"name": "alone", "image": "nginx:1", "ports": ["8081:80"], "volumes": ["own:/own"]}
+    story.tell(await call(world, "POST", f"{CONTAINERS}?start=true", body))
+
+
+async def restarted_alone(world: World, story: Story, /) -> None:
+    """It is stopped, renamed and started again."""
+    for what in ("stop", "rename?name=apart", "start"):
+        name = "apart" if what == "start" else "alone"
+        story.tell(await call(world, "POST", f"{CONTAINERS}/{name}/{what}"))
+
+
+async def removed_alone(world: World, story: Story, /) -> None:
+    """It is removed while it runs."""
+    story.tell(await call(world, "DELETE", f"{CONTAINERS}/alone?force=true"))
+
+
+async def credentials_kept(world: World, story: Story, /) -> None:
+    """Credentials for a registry are kept."""
+    body = {"username": "jana", "password": "secret"}
+    story.tell(await call(world, "PUT", f"{REGISTRIES}/registry.example.org", body))
 
 
 async def expires(world: World, _story: Story, /) -> None:

@@ -78,6 +78,12 @@ def _two(name: str, second: bytes) -> Scenario:
     return Scenario(name, act, before=_kept(acts.SHARED, second), concerns=_BOTH)
 
 
+def _alone(name: str, act: Act, *before: Act) -> Scenario:
+    """What concerns no environment."""
+    before = (acts.image_at_hand, *before)
+    return Scenario(name, act, before=before, concerns=(), whole=False, short=True)
+
+
 SCENARIOS = (
     _first("nothing to build", acts.PLAIN, short=True),
     _first("everything", acts.RICH),
@@ -133,6 +139,10 @@ SCENARIOS = (
     _cut("cancel", acts.cancel, Step.BUILD),
     _cut("cancel", acts.cancel, Step.START),
     _cut("cancel of a redeploy", acts.cancel, Step.START, _STANDING),
+    _alone("making of a single container", acts.made_alone),
+    _alone("restart of a single container", acts.restarted_alone, acts.made_alone),
+    _alone("removal of a single container", acts.removed_alone, acts.made_alone),
+    _alone("keeping of credentials", acts.credentials_kept),
     _two("two at once", acts.SHARED),
     _two("two at once, one fails in start", acts.SHARED_MISSING),
     _two("two at once, one fails in build", acts.SHARED_BROKEN),

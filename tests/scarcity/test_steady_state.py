@@ -19,7 +19,7 @@ from domain.operations import OperationKind, OperationState
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from tests.support.agents import KEY, launch_body
-from tests.support.api import BUNDLES, ENVIRONMENTS, OPERATIONS, WAIT, lab
+from tests.support.api import BUNDLES, CONTAINERS, ENVIRONMENTS, OPERATIONS, WAIT, lab
 from tests.support.disk_agents import DiskWorld, agent_on_disk
 from tests.support.growth import Footprint, footprint, sizes
 
@@ -201,11 +201,23 @@ async def is_asked_for_twice(lab: Lab) -> None:
     await lab.remove()
 
 
+async def is_a_single_container(lab: Lab) -> None:
+    http, path = lab.world.http, f"{CONTAINERS}/{lab.name}"
+    body = {"name": lab.name, "image": "labs/app:1", "command": ["sleep", "600"]}
+    made = await http.post(f"{CONTAINERS}?start=true", json=body)
+    assert made.status_code == 201, made.text
+    await lab.follow_for_a_moment(f"{path}/logs?follow=true")
+    for what in ("stop", f"rename?name={lab.name}-again"):
+        assert (await http.post(f"{path}/{what}")).status_code == 200
+    assert (await http.delete(f"{path}-again")).status_code == 204
+
+
 Life = Callable[[Lab], Coroutine[Any, Any, None]]
 
 LIVES: list[list[Life]] = [
     [fails, is_replaced, is_changed, expires],
     [is_uploaded_and_built_ahead, is_followed, is_the_managers, is_asked_for_twice],
+    [is_a_single_container],
 ]
 CUT_OFF: list[Life] = [is_cancelled, is_removed_while_it_is_deployed]
 
@@ -241,6 +253,8 @@ async def look(world: DiskWorld, state: Path) -> tuple[Footprint, dict[str, int]
     await settle(world)
     world.log.events.clear()
     world.compose.built.clear()
+    # The Engine's own memory, of which each event may be another size.
+    world.engine.happenings._last.clear()
     held = sizes([world.agent, world.engine, world.exposition])
     return footprint(world.workspace, state), held
 
@@ -259,7 +273,7 @@ async def world(root: Path) -> AsyncIterator[DiskWorld]:
         yield world
 
 
-@pytest.mark.parametrize("lives", LIVES, ids=["changed", "used"])
+@pytest.mark.parametrize("lives", LIVES, ids=["changed", "used", "single"])
 async def test_after_hundreds_of_environments_all_is_as_it_was(
     world: DiskWorld, root: Path, lives: list[Life]
 ) -> None:

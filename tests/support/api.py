@@ -16,6 +16,8 @@ WAIT = {"Prefer": "wait=60"}
 ENVIRONMENTS = "/api/v1/environments"
 OPERATIONS = "/api/v1/operations"
 BUNDLES = "/api/v1/bundles"
+CONTAINERS = "/api/v1/containers"
+REGISTRIES = "/api/v1/registries"
 
 WEB_COMPOSE = "services: {web: {build: .}}"
 WEB = zip_bundle({"compose.yaml": WEB_COMPOSE, "Dockerfile": "FROM busybox\nRUN true\n"})

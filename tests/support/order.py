@@ -98,7 +98,7 @@ def everything(outside: Outside) -> dict[str, Any]:
         "disk": (disk, ("standing", "staged", "previous", "copies", "models")),
         "bundles": (disk.bundles, ("archives", "library")),
     }
-    found = {
+    found = {"credentials": dict(outside.credentials.kept)} | {
         f"{where}.{what}": dict(getattr(holder, what))
         for where, (holder, names) in parts.items()
         for what in names
@@ -154,7 +154,8 @@ def _odd_on_engine(world: World, *, half_way: bool) -> Iterator[str]:
     yield from _odd_containers(world, half_way=half_way)
     engine, deployed = world.engine, _deployed(world)
     for kind, owned in (("network", engine.networks), ("volume", engine.volumes)):
-        yield from (f"{kind} {n} is nobody's" for n, o in owned.items() if o not in deployed)
+        # What has no project was made for single containers.
+        yield from (f"{kind} {n} is nobody's" for n, o in owned.items() if o not in {"", *deployed})
     for name, record in deployed.items():
         if not half_way:
             yield from _odd_networks(world, name, record)
@@ -244,6 +245,7 @@ def _odd_in_memory(world: World) -> Iterator[str]:
         ("needs", agent.builds._needed),
         ("reservations", agent.deploy._admission._reserved),
         ("bundles in use", agent.library._in_use),
+        ("pulls", agent.images.pulls._pulls),
     ):
         if held:
             yield f"{what} in memory: {held}"

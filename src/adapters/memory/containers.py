@@ -128,7 +128,7 @@ class MemoryContainerChanges(_Standing):
         order, _ = self._engine.orders.get(container.id, (None, None))
         if order is not None and not container.running:
             self._require_networks(order)
-            self._bind(order)
+            self._bind(container.name, order)
         self._engine.start(container.id)
 
     def _require_networks(self, order: ContainerOrder) -> None:
@@ -136,12 +136,12 @@ class MemoryContainerChanges(_Standing):
             if network.name not in {*self._engine.networks, "none", "host", "bridge"}:
                 raise _conflict(f"network {network.name} not found")
 
-    def _bind(self, order: ContainerOrder) -> None:
+    def _bind(self, name: str, order: ContainerOrder) -> None:
         wanted = [int(port.host_port) for port in order.ports if port.host_port.isdigit()]
         for port in wanted:
-            if self._engine.ports.get(port, order.name) != order.name:
+            if self._engine.ports.get(port, name) != name:
                 raise _conflict(f"Bind for 0.0.0.0:{port} failed: port is already allocated")
-        self._engine.ports.update(dict.fromkeys(wanted, order.name))
+        self._engine.ports.update(dict.fromkeys(wanted, name))
 
     async def stop(
         self,
