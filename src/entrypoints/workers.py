@@ -19,7 +19,7 @@ INVENTORY_SECONDS = 5.0
 """Pause between two looks at the Engine."""
 
 STATES_SECONDS = 0.5
-"""Pause in which what changes is gathered, before states are written."""
+"""Pause after states were written, in which what changes is gathered."""
 
 STORE_SECONDS = 15.0
 """Pause between two looks at the records."""
@@ -136,8 +136,8 @@ async def _follow_states(agent: Agent) -> None:
     while True:
         looked = agent.inventory.looked
         await _if_open(agent, _states)
-        await looked.wait()
         await agent.clock.sleep(STATES_SECONDS)
+        await looked.wait()
 
 
 async def _states(agent: Agent) -> None:

@@ -696,10 +696,12 @@ class TestMoving:
         record = structs.replace(environment("lab"), expires_at=NOON + 2 * HOUR, hold=hold)
         await store.environments.put(record)
         await store.environments.put(environment("other"))
+        await store.environments.list()
 
         await store.move(lambda _: HOUR)
 
         found = await store.environments.get(LAB)
+        assert found in await store.environments.list()
         assert found is not None
         assert (found.created_at, found.expires_at) == (NOON + HOUR, NOON + 3 * HOUR)
         assert found.hold == Hold(owner="jana", reason="exam", until=NOON + 2 * HOUR)

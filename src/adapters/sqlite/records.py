@@ -85,12 +85,12 @@ class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
 
     async def put(self, record: Environment, /) -> None:
         """Writes a record, in place of an earlier one of the name."""
-        with self._writing():
+        with self.writing():
             await super().put(record)
 
     async def remove(self, key: EnvironmentName, /) -> None:
         """Takes a record away."""
-        with self._writing():
+        with self.writing():
             await super().remove(key)
 
     async def update(
@@ -106,12 +106,14 @@ class SqliteEnvironments(_Documents[EnvironmentName, Environment]):
             connection.execute(self._put, (changed.name, msgspec.json.encode(changed)))
             return changed
 
-        with self._writing():
+        with self.writing():
             return await self._store.run(work)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Whoever reads meanwhile may read what was before, so what is kept counts no more."""
+    def writing(self) -> Iterator[None]:
+        """Is around each write: whoever reads meanwhile may read what was before, so what is kept
+        counts no more.
+        """
         try:
             yield
         finally:

@@ -160,7 +160,8 @@ class SqliteStore:
 
     async def move(self, shift: Shift) -> None:
         """Moves what records age by, and when environments expire."""
-        await self.run(lambda connection: move_all(connection, shift))
+        with self._environments.writing():
+            await self.run(lambda connection: move_all(connection, shift))
 
     async def compact(self) -> None:
         """Gives room back to the disk that records no longer take."""

@@ -41,11 +41,15 @@ class States:
         if shown == self._followed:
             return
         records = await self._environments.list()
-        noted = [await self._note(record) for record in records if record.settled]
-        # What was left out because it was being changed is looked at again.
+        noted = [await self._note(record) for record in records]
+        # What was left out because it was being changed is looked at again, though it may look the
+        # same by then: what was created and does not run yet, like what has run and does no more.
         self._followed = shown if all(noted) else None
 
     async def _note(self, record: Environment) -> bool:
+        """Whether the record tells what the picture shows, and need not be looked at again."""
+        if not record.settled:
+            return self._operations.under_way(record.name) is None
         if self._observed(record) is record.state:
             return True
         async with self._operations.alone(record.name) as alone:
