@@ -15,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 
+from domain.usecases.consistency import AGAIN_SECONDS
 from tests.support import engine
 from tests.support.agent_process import Process, agent_process, some_pool
 from tests.support.expectations import NOTHING, Expected, after, departures, seen
@@ -29,8 +30,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(300)]
 LOSSES = int(os.environ.get("CHAOS_LOSSES", "2"))
 """How often the Engine is lost in either way."""
 
-_SOON_SECONDS = 20.0
-"""How long after the Engine's return all may take to be right; much of it is Docker's own time."""
+_SOON_SECONDS = AGAIN_SECONDS + 25.0
+"""How long all may take to be right; much of it is Docker's own time.
+
+An image that the Engine finished though its command was killed is found at the next look.
+"""
 
 _NOTICED_SECONDS = 15.0
 

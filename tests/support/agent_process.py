@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import anyio.abc
 import httpx
+import psutil
 
 from entrypoints.cli.demo.processes import free_port
 
@@ -92,6 +93,13 @@ class Process:
         """Kills it, as the kernel does when memory is short; what it had started stays."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
+
+    def gone(self) -> bool:
+        """Whether it has ended, though nobody may have waited for it yet."""
+        try:
+            return psutil.Process(self.process.pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def workspace(self) -> list[str]:
         """What lies in the workspace, the agent's own folders apart if they are empty."""

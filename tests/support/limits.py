@@ -37,6 +37,7 @@ class Limit:
 
     def __init__(self, agent: Process, name: str, through: Sequence[str] = ()) -> None:
         self._command = [*through, "prlimit", "--pid", str(agent.process.pid)]
+        self._agent = agent
         self._name = name
         self._before = self._run(f"--{name}", "--output", "SOFT", "--noheadings").strip()
 
@@ -45,8 +46,9 @@ class Limit:
         self._run(f"--{self._name}={value}:")
 
     def loosen(self) -> None:
-        """Sets it to what it was."""
-        self._run(f"--{self._name}={self._before}:")
+        """Sets it to what it was, unless the agent did not survive it."""
+        if not self._agent.gone():
+            self._run(f"--{self._name}={self._before}:")
 
     def _run(self, *arguments: str) -> str:
         return subprocess.run(

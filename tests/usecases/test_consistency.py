@@ -13,6 +13,7 @@ from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.containers import PROJECT_LABEL, REPLACES_LABEL
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
+from domain.images import BUILD_PROJECT
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.operations import Operation, OperationKind, OperationState
 from domain.usecases.consistency import AGAIN_SECONDS, PAUSE_SECONDS
@@ -20,6 +21,7 @@ from tests.support.agents import KEY, World, agent_on_twins
 from tests.support.api import (
     ENVIRONMENTS,
     OTHER,
+    WAIT,
     WEB,
     begin,
     call,
@@ -546,6 +548,22 @@ class TestFromTimeToTime:
         await world.clock.advance(AGAIN_SECONDS + 1)
 
         assert not world.workspaces.staged
+
+    async def test_soon_after_a_build_that_the_engine_may_finish_late(self, world: World) -> None:
+        world.compose.build_seconds = 5
+        cut_off = await begin(world, "one", WEB)
+        await call(world, "DELETE", f"/api/v1/operations/{cut_off}", headers=WAIT)
+        ended = await world.store.operations.get(OperationId(cut_off))
+        assert ended is not None
+        (tag,) = ended.builds
+        assert await image_tags(world) == set()
+
+        own = {WORKSPACE_LABEL: world.workspaces.root}
+        world.engine.keep_image("sha256:late", BUILD_PROJECT, "web", own)
+        world.engine.tag("sha256:late", tag)
+        await world.clock.advance(AGAIN_SECONDS + 1)
+
+        assert await image_tags(world) == {tag}
 
     async def test_not_while_the_agent_ends(self, world: World) -> None:
         await world.agent.operations.close(0)

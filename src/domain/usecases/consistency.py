@@ -84,7 +84,7 @@ class Consistency:
     async def _pause(self, seconds: float) -> None:
         """Returns after a while, and sooner where there is a reason to look.
 
-        At once when the Engine is back after it was away, soon when a deploy could not be undone.
+        At once when the Engine is back after it was away, soon when an operation left something.
         """
 
         async def wait() -> None:
@@ -94,6 +94,7 @@ class Consistency:
         async def wait_for_reason() -> None:
             await self._operations.left_over.wait()
             await self._clock.sleep(AGAIN_SECONDS)
+            self._operations.see_to_left_over()
             group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:

@@ -103,7 +103,7 @@ class Operations:
         self.ended: Counter[tuple[OperationKind, OperationState]] = Counter()
         """How many have ended, and how."""
         self.left_over = anyio.Event()
-        """Set, and then replaced, when an operation could not undo what it did."""
+        """Set when an operation left something, or may have; replaced by whoever sees after it."""
         self._group = anyio.create_task_group()
         self._stack = AsyncExitStack()
         self.refusal = "The agent is starting and puts its environments in order."
@@ -421,8 +421,11 @@ class Operations:
                 await ticket.run.replacing(msgspec.structs.replace(replaces, record=record))
 
     def tell_left_over(self) -> None:
-        """Tells those who look after things that an operation could not undo what it did."""
+        """Tells those who look after things that an operation left something, or may have."""
         self.left_over.set()
+
+    def see_to_left_over(self) -> None:
+        """Takes note that all that was left until now is being seen to."""
         self.left_over = anyio.Event()
 
     async def write_ends(self) -> None:
@@ -459,6 +462,9 @@ class Operations:
                     group.start_soon(ticket.run.ended, state, fault)
             self.ended[ticket.operation.kind, state] += 1
             self._leave(line, ticket)
+            if fault is not None and ticket.run.operation.builds:
+                # The Engine may finish an image though the command that asked for it was ended.
+                self.tell_left_over()
             ticket.end(fault)
 
     def _broken(self, ticket: Ticket, trouble: Exception) -> AgentError:
