@@ -38,6 +38,7 @@ from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.live_inventory import LiveInventory
+from domain.usecases.networks import HostNetworks
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -123,5 +124,6 @@ class Agent:
     health: Health
     images: ImageCalls
     containers: SingleContainers
+    networks: HostNetworks
     clock: Clock
     log: Log

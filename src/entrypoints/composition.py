@@ -25,6 +25,7 @@ from adapters.docker.contexts import DiskContexts
 from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
+from adapters.docker.networks import DockerNetworksOfHost
 from adapters.docker.runtime import (
     DockerContainers,
     DockerEngine,
@@ -52,6 +53,7 @@ from adapters.memory.engine import MemoryEngine
 from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.happenings import Happenings
+from adapters.memory.networks import MemoryNetworksOfHost
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngineInfo,
@@ -89,6 +91,7 @@ from domain.ports.contexts import BuildContexts
 from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
 from domain.ports.engine_images import EngineImages
+from domain.ports.engine_networks import EngineNetworks
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
 from domain.ports.image_archives import ImageArchives
@@ -137,6 +140,7 @@ from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
+from domain.usecases.networks import HostNetworks
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -188,6 +192,7 @@ class Runtime:
     containers: Containers
     engine: Engine
     networks: Networks
+    host_networks: EngineNetworks
     resources: ProjectResources
     compose: Compose
     logs: ContainerLogs
@@ -279,6 +284,7 @@ async def _runtime(
         containers=DockerContainers(client),
         engine=DockerEngine(client),
         networks=DockerNetworks(client),
+        host_networks=DockerNetworksOfHost(client),
         resources=DockerProjectResources(
             client, agent_image=settings.agent_image or None, owner=settings.workspace_dir
         ),
@@ -311,6 +317,7 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
+        host_networks=MemoryNetworksOfHost(engine),
         resources=MemoryProjectResources(engine),
         compose=MemoryCompose(engine, clock, _read_project_file),
         logs=MemoryLogs(engine),
@@ -789,6 +796,12 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         images=images,
         containers=_single_containers(
             settings, adapters, changes, inventory, events=events, pulls=images.pulls
+        ),
+        networks=HostNetworks(
+            networks=runtime.host_networks,
+            addresses=changes.addresses,
+            ownership=Ownership(adapters.store.environments),
+            rules=changes.policy,
         ),
         clock=clock,
         log=log,

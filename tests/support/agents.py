@@ -25,6 +25,7 @@ from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
 from adapters.memory.metrics import MemoryMetrics
+from adapters.memory.networks import MemoryNetworksOfHost
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngineInfo,
@@ -252,6 +253,7 @@ async def agent_on_twins(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
+        host_networks=MemoryNetworksOfHost(engine),
         resources=MemoryProjectResources(engine),
         compose=compose,
         logs=logs,

@@ -1,0 +1,154 @@
+"""Networks of the in-memory Engine."""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network
+
+from adapters.memory.references import found
+from adapters.memory.runtime import MemoryEngine
+from domain.engine_networks import (
+    Attachment,
+    Endpoint,
+    EngineNetwork,
+    NetworkDetails,
+    NetworkOrder,
+    NetworkRange,
+)
+from domain.errors import ResourceConflict
+
+_PREDEFINED = {"bridge": "bridge", "host": "host", "none": "null"}
+
+
+class MemoryNetworksOfHost:
+    """Twin of ``DockerNetworksOfHost``."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+        self._made: dict[str, EngineNetwork] = {}
+        self._endpoints: dict[str, dict[str, str]] = {}
+        """Network → container → address."""
+
+    def _all(self) -> dict[str, EngineNetwork]:
+        """Networks by name: Docker's own, those made here, and those that Compose made."""
+        standing = {name: self._predefined(name, d) for name, d in _PREDEFINED.items()}
+        for name in self._engine.networks:
+            standing[name] = self._made.get(name) or self._of_compose(name)
+        return standing
+
+    def _predefined(self, name: str, driver: str) -> EngineNetwork:
+        return EngineNetwork(id=_identifier(name), name=name, driver=driver)
+
+    def _of_compose(self, name: str) -> EngineNetwork:
+        subnet = self._engine.subnets.get(name)
+        return EngineNetwork(
+            id=_identifier(name),
+            name=name,
+            driver="bridge",
+            ranges=(NetworkRange(subnet=subnet),) if subnet else (),
+            labels=self._engine.labels.get(name, {}),
+        )
+
+    async def list(self) -> Sequence[EngineNetwork]:
+        """All, sorted by name and then identifier."""
+        await self._engine.answer()
+        return sorted(self._all().values(), key=lambda n: (n.name, n.id))
+
+    async def inspect(self, reference: str) -> NetworkDetails:
+        """One network, and the running containers in it."""
+        await self._engine.answer()
+        network = self._named(reference)
+        endpoints = [
+            Endpoint(container_id=c.id, container=name, ipv4_address=address)
+            for name, address in sorted(self._endpoints.get(network.name, {}).items())
+            if (c := self._engine.containers.get(name)) is not None and c.running
+        ]
+        return NetworkDetails(network=network, endpoints=tuple(endpoints))
+
+    def _named(self, reference: str) -> EngineNetwork:
+        standing = self._all()
+        return standing[found("network", reference, {n: s.id for n, s in standing.items()})]
+
+    async def in_use(self) -> frozenset[str]:
+        """Names of the networks that any container is in."""
+        await self._engine.answer()
+        joined = {
+            network
+            for network, containers in self._endpoints.items()
+            if any(name in self._engine.containers for name in containers)
+        }
+        of_compose = {
+            network
+            for network, project in self._engine.networks.items()
+            if self._engine.of_project(project)
+        }
+        return frozenset(joined | of_compose)
+
+    async def create(self, order: NetworkOrder) -> str:
+        """Makes a network; its identifier."""
+        await self._engine.answer()
+        if order.name in self._all():
+            raise ResourceConflict(f"network with name {order.name} already exists")
+        wanted = IPv4Network(order.subnet)
+        for taken in self._engine.subnets.values():
+            if wanted.overlaps(IPv4Network(taken)):
+                raise ResourceConflict("Pool overlaps with other one on this address space")
+        network = EngineNetwork(
+            id=self._engine.new_id(),
+            name=order.name,
+            driver=order.driver,
+            internal=order.internal,
+            ranges=(NetworkRange(subnet=order.subnet, gateway=order.gateway or str(wanted[1])),),
+            labels=order.labels,
+        )
+        self._made[order.name] = network
+        self._engine.networks[order.name] = ""
+        self._engine.subnets[order.name] = order.subnet
+        self._engine.labels[order.name] = order.labels
+        return network.id
+
+    async def connect(self, network_id: str, attachment: Attachment) -> None:
+        """Lets a container join."""
+        await self._engine.answer()
+        network, container = self._named(network_id), self._container(attachment.container)
+        joined = self._endpoints.setdefault(network.name, {})
+        if container in joined:
+            raise ResourceConflict(
+                f"endpoint with name {container} already exists in network {network.name}"
+            )
+        address = attachment.ipv4_address or self._free_address(network)
+        if address.partition("/")[0] in {taken.partition("/")[0] for taken in joined.values()}:
+            raise ResourceConflict("Address already in use")
+        prefix = IPv4Network(network.ranges[0].subnet).prefixlen if network.ranges else 32
+        joined[container] = f"{address.partition('/')[0]}/{prefix}"
+
+    def _free_address(self, network: EngineNetwork) -> str:
+        if not network.ranges:
+            return ""
+        addresses = IPv4Network(network.ranges[0].subnet)
+        taken = {a.partition("/")[0] for a in self._endpoints.get(network.name, {}).values()}
+        return next(str(a) for a in list(addresses.hosts())[1:] if str(a) not in taken)
+
+    def _container(self, reference: str) -> str:
+        known = {name: c.id for name, c in self._engine.containers.items()}
+        return found("container", reference, known)
+
+    async def disconnect(self, network_id: str, container: str, *, force: bool) -> None:  # noqa: ARG002
+        """Takes a container out."""
+        await self._engine.answer()
+        network, name = self._named(network_id), self._container(container)
+        if self._endpoints.get(network.name, {}).pop(name, None) is None:
+            raise ResourceConflict(f"container {name} is not connected to network {network.name}")
+
+    async def remove(self, network_id: str) -> None:
+        """Removes a network."""
+        await self._engine.answer()
+        network = self._named(network_id)
+        if any(name in self._engine.containers for name in self._endpoints.get(network.name, {})):
+            raise ResourceConflict(f"network {network.name} has active endpoints")
+        for known in (self._engine.networks, self._engine.subnets, self._engine.labels):
+            known.pop(network.name, None)
+        self._made.pop(network.name, None)
+        self._endpoints.pop(network.name, None)
+
+
+def _identifier(name: str) -> str:
+    return name.encode().hex().ljust(64, "0")[:64]

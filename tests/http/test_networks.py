@@ -1,0 +1,217 @@
+"""The host's networks over the API."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.agents import World, agent_on_twins
+from tests.support.api import call, deploy, lab
+
+pytestmark = pytest.mark.anyio
+
+NETWORKS = "/api/v1/networks"
+LAB = lab("services: {web: {image: 'nginx:1'}}")
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with agent_on_twins() as world:
+        yield world
+
+
+async def make(world: World, **fields: Any) -> httpx.Response:
+    return await call(world, "POST", NETWORKS, {"name": "own", **fields})
+
+
+async def names(world: World, query: str = "") -> list[str]:
+    answer = await call(world, "GET", f"{NETWORKS}{query}")
+    assert answer.status_code == 200, answer.text
+    return [network["name"] for network in answer.json()["networks"]]
+
+
+async def test_they_are_listed_by_name_with_the_environment_they_belong_to(world: World) -> None:
+    await deploy(world, "one", LAB)
+    await make(world, labels={"course": "web"})
+
+    rows = (await call(world, "GET", NETWORKS)).json()["networks"]
+
+    assert [(r["name"], r["environment"]) for r in rows] == [
+        ("bridge", None),
+        ("host", None),
+        ("none", None),
+        ("one_default", "one"),
+        ("own", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("?name=ow", ["own"]),
+        ("?label=course", ["own"]),
+        ("?label=course=web", ["own"]),
+        ("?label=course=db", []),
+        ("?environment=one", ["one_default"]),
+        ("?limit=2", ["bridge", "host"]),
+    ],
+)
+async def test_filters_and_limits_choose(world: World, query: str, found: list[str]) -> None:
+    await deploy(world, "one", LAB)
+    await make(world, labels={"course": "web"})
+
+    assert await names(world, query) == found
+
+
+async def test_a_network_gets_addresses_of_the_pool_that_no_environment_has(world: World) -> None:
+    await deploy(world, "one", LAB)
+
+    made = await make(world, internal=True)
+    more = await make(world, name="more")
+
+    assert made.status_code == 201
+    assert made.headers["location"] == f"{NETWORKS}/{made.json()['network']['id']}"
+    assert made.json()["network"]["internal"]
+    ranges = [answer.json()["network"]["ranges"][0]["subnet"] for answer in (made, more)]
+    assert all(subnet.startswith("10.213.") for subnet in ranges)
+    assert len({*ranges, *world.engine.subnets.values()}) == 3
+
+
+async def test_a_smaller_network_is_made_where_the_pool_has_no_large_one_left() -> None:
+    async with agent_on_twins({"NETWORK_POOL": "10.213.0.0/24"}) as world:
+        await deploy(world, "one", LAB)
+
+        made = (await make(world)).json()["network"]
+
+        assert made["ranges"][0]["subnet"].endswith(("/25", "/26"))
+
+
+async def test_addresses_can_be_chosen(world: World) -> None:
+    made = await make(world, subnet="10.99.0.0/24", gateway="10.99.0.254")
+
+    assert made.json()["network"]["ranges"] == [
+        {"subnet": "10.99.0.0/24", "gateway": "10.99.0.254"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "a/b"}, "cannot name a network"),
+        ({"name": "../x"}, "cannot name a network"),
+        ({"name": ""}, "cannot name a network"),
+        ({"driver": "macvlan"}, "driver"),
+        ({"driver": "host"}, "driver"),
+        ({"subnet": "10.99.0.1/24"}, "no range"),
+        ({"subnet": "10.0.0.0/4"}, "no range"),
+        ({"subnet": "0.0.0.0/0"}, "from /8"),
+        ({"gateway": "10.9.0.1"}, "needs a subnet"),
+        ({"subnet": "10.99.0.0/24", "gateway": "10.98.0.1"}, "does not lie in"),
+        ({"labels": {"com.docker.compose.project": "one"}}, "label"),
+        ({"labels": {"container-host-agent.environment": "one"}}, "label"),
+        ({"strange": 1}, "strange"),
+    ],
+)
+async def test_what_no_network_may_be_is_refused(
+    world: World, fields: dict[str, Any], words: str
+) -> None:
+    answer = await make(world, **fields)
+
+    assert answer.status_code == 422, answer.text
+    assert words in answer.text
+    assert await names(world) == ["bridge", "host", "none"]
+
+
+async def test_a_range_that_the_host_needs_is_refused(world: World) -> None:
+    answer = await make(world, subnet="10.0.0.0/24")
+
+    assert answer.status_code == 422
+    assert "10.0.0.0/24" in answer.json()["detail"]
+
+
+async def test_no_two_have_one_name(world: World) -> None:
+    await make(world)
+
+    assert (await make(world)).status_code == 409
+
+
+async def test_containers_join_and_leave(world: World) -> None:
+    await make(world)
+    world.engine.run("solo")
+
+    joined = await call(
+        world, "POST", f"{NETWORKS}/own/connect", {"container": "solo", "aliases": ["db"]}
+    )
+    left = await call(world, "POST", f"{NETWORKS}/own/disconnect", {"container": "solo"})
+
+    assert [e["container"] for e in joined.json()["endpoints"]] == ["solo"]
+    assert left.json()["endpoints"] == []
+
+
+async def test_what_belongs_to_an_environment_is_changed_only_by_force(world: World) -> None:
+    await deploy(world, "one", LAB)
+    world.engine.run("solo")
+    changes = [
+        ("POST", "one_default/connect", {"container": "solo"}),
+        ("POST", "one_default/disconnect", {"container": "solo"}),
+        ("DELETE", "one_default", None),
+    ]
+    for method, path, body in changes:
+        answer = await call(world, method, f"{NETWORKS}/{path}", body)
+        assert answer.status_code == 409
+        assert "belongs to environment 'one'" in answer.json()["detail"]
+
+    forced = await call(
+        world, "POST", f"{NETWORKS}/one_default/connect?force=true", {"container": "solo"}
+    )
+    assert forced.status_code == 200
+
+
+async def test_dockers_own_cannot_be_changed(world: World) -> None:
+    assert (await call(world, "DELETE", f"{NETWORKS}/bridge?force=true")).status_code == 409
+
+
+async def test_a_network_is_removed_once_nobody_is_in_it(world: World) -> None:
+    await make(world)
+    world.engine.run("solo")
+    await call(world, "POST", f"{NETWORKS}/own/connect", {"container": "solo"})
+
+    assert (await call(world, "DELETE", f"{NETWORKS}/own")).status_code == 409
+    world.engine.remove("solo")
+    assert (await call(world, "DELETE", f"{NETWORKS}/own")).status_code == 204
+    assert (await call(world, "DELETE", f"{NETWORKS}/own")).status_code == 404
+
+
+async def test_pruning_takes_what_nobody_uses_and_tells_before(world: World) -> None:
+    await deploy(world, "one", LAB)
+    await make(world)
+    await make(world, name="used")
+    world.engine.run("solo")
+    await call(world, "POST", f"{NETWORKS}/used/connect", {"container": "solo"})
+
+    told = (await call(world, "POST", f"{NETWORKS}/prune?dry_run=true")).json()
+    assert told == {"dry_run": True, "networks": ["own"]}
+    assert "own" in await names(world)
+
+    assert (await call(world, "POST", f"{NETWORKS}/prune")).json()["networks"] == ["own"]
+    assert await names(world) == ["bridge", "host", "none", "one_default", "used"]
+
+
+@pytest.mark.parametrize(
+    "reference", ["a%2Fb", "..", "%2e%2e", "a%3Fx", "a%23x", "a%00", "-v", "%20"]
+)
+async def test_no_reference_reaches_anything_else(world: World, reference: str) -> None:
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/connect")):
+        body = {"container": "x"} if method == "POST" else None
+        answer = await call(world, method, f"{NETWORKS}/{reference}{path}", body)
+        assert answer.status_code in {404, 405, 422}, answer.text
+
+
+async def test_an_engine_that_is_away_is_503(world: World) -> None:
+    world.engine.fault = "is away"
+
+    answer = await call(world, "GET", NETWORKS)
+
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
