@@ -47,6 +47,7 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.volumes import HostVolumes
 from entrypoints.settings import Settings
 
 
@@ -125,5 +126,6 @@ class Agent:
     images: ImageCalls
     containers: SingleContainers
     networks: HostNetworks
+    volumes: HostVolumes
     clock: Clock
     log: Log

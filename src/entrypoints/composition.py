@@ -35,6 +35,8 @@ from adapters.docker.runtime import (
 from adapters.docker.stats import DockerUsage
 from adapters.docker.surroundings import DockerSurroundings
 from adapters.docker.transfers import DockerTransfers
+from adapters.docker.volume_archives import DockerVolumeArchives
+from adapters.docker.volumes import DockerVolumes
 from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
@@ -63,6 +65,7 @@ from adapters.memory.runtime import (
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.surroundings import MemorySurroundings
 from adapters.memory.transfers import MemoryTransfers
+from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from adapters.own_container import own_container_id
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
@@ -92,6 +95,7 @@ from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
 from domain.ports.engine_images import EngineImages
 from domain.ports.engine_networks import EngineNetworks
+from domain.ports.engine_volumes import EngineVolumes, VolumeArchives
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
 from domain.ports.image_archives import ImageArchives
@@ -157,6 +161,7 @@ from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
+from domain.usecases.volumes import HostVolumes
 from entrypoints.agent import Agent, ImageCalls, SingleContainers
 from entrypoints.settings import Settings
 
@@ -193,6 +198,8 @@ class Runtime:
     engine: Engine
     networks: Networks
     host_networks: EngineNetworks
+    volumes: EngineVolumes
+    volume_archives: VolumeArchives
     resources: ProjectResources
     compose: Compose
     logs: ContainerLogs
@@ -285,6 +292,10 @@ async def _runtime(
         engine=DockerEngine(client),
         networks=DockerNetworks(client),
         host_networks=DockerNetworksOfHost(client),
+        volumes=DockerVolumes(client),
+        volume_archives=DockerVolumeArchives(
+            settings.docker_socket, client, agent_image=settings.agent_image or None
+        ),
         resources=DockerProjectResources(
             client, agent_image=settings.agent_image or None, owner=settings.workspace_dir
         ),
@@ -313,11 +324,14 @@ async def _runtime(
 
 def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
     """The in-memory runtime, on projects that lie on disk."""
+    volumes = MemoryVolumes(engine)
     return Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
         host_networks=MemoryNetworksOfHost(engine),
+        volumes=volumes,
+        volume_archives=MemoryVolumeArchives(engine, volumes),
         resources=MemoryProjectResources(engine),
         compose=MemoryCompose(engine, clock, _read_project_file),
         logs=MemoryLogs(engine),
@@ -801,6 +815,13 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
             networks=runtime.host_networks,
             addresses=changes.addresses,
             ownership=Ownership(adapters.store.environments),
+            rules=changes.policy,
+        ),
+        volumes=HostVolumes(
+            volumes=runtime.volumes,
+            archives=runtime.volume_archives,
+            ownership=Ownership(adapters.store.environments),
+            space=changes.space,
             rules=changes.policy,
         ),
         clock=clock,

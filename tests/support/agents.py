@@ -35,6 +35,7 @@ from adapters.memory.runtime import (
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.transfers import MemoryTransfers
+from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from adapters.memory.workspaces import MemoryWorkspaces
 from domain.errors import AgentError
 from entrypoints.agent import Agent
@@ -103,6 +104,7 @@ class World(Outside):
     manager: MemoryManager
     log: MemoryLog
     logs: MemoryLogs
+    volumes: MemoryVolumes
     events: MemoryEvents
     transfers: MemoryTransfers
     usages: MemoryUsage
@@ -249,11 +251,14 @@ async def agent_on_twins(
     transfers, credentials = MemoryTransfers(engine), outside.credentials
     output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
     single = replace(memory_single_ports(engine), output=output, files=files)
+    volumes = MemoryVolumes(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
         host_networks=MemoryNetworksOfHost(engine),
+        volumes=volumes,
+        volume_archives=MemoryVolumeArchives(engine, volumes),
         resources=MemoryProjectResources(engine),
         compose=compose,
         logs=logs,
@@ -304,6 +309,7 @@ async def agent_on_twins(
             manager=manager,
             log=log,
             logs=logs,
+            volumes=volumes,
             events=events,
             transfers=transfers,
             credentials=credentials,

@@ -28,6 +28,7 @@ from entrypoints.http import (
     operations,
     registries,
     system,
+    volumes,
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import (
@@ -65,6 +66,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             containers.router,
             networks.router,
             system.router,
+            volumes.router,
         ],
         guards=[require_key],
         exception_handlers={

@@ -1,0 +1,136 @@
+"""Volumes of the in-memory Engine."""
+
+import io
+import tarfile
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+
+from adapters.memory.runtime import MemoryEngine
+from domain.engine_volumes import LOCAL, EngineVolume, VolumeOrder
+from domain.errors import RequestUnreadable, ResourceConflict, ResourceNotFound
+
+_PIECE_BYTES = 64 * 1024
+
+
+class MemoryVolumes:
+    """Twin of ``DockerVolumes``; containers mount the volumes that ``mount`` says."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self._engine = engine
+        self._mounts: dict[str, set[str]] = {}
+        self.files: dict[str, dict[str, bytes]] = {}
+        """Volume → path → content."""
+
+    def mount(self, volume: str, container: str) -> None:
+        """Lets a container mount a volume."""
+        self._mounts.setdefault(volume, set()).add(container)
+
+    async def list(self) -> Sequence[EngineVolume]:
+        """All, sorted by name."""
+        await self._engine.answer()
+        return [self._volume(name) for name in sorted(self._engine.volumes)]
+
+    def _volume(self, name: str) -> EngineVolume:
+        labels = self._engine.labels.get(name, {})
+        return EngineVolume(name=name, driver=LOCAL, labels=labels)
+
+    async def inspect(self, name: str) -> EngineVolume:
+        """One volume."""
+        await self._engine.answer()
+        if name not in self._engine.volumes:
+            raise ResourceNotFound("volume", name)
+        return self._volume(name)
+
+    async def sizes(self) -> Mapping[str, int]:
+        """Volume → bytes."""
+        await self._engine.answer()
+        return {
+            name: sum(len(content) for content in self.files.get(name, {}).values())
+            for name in self._engine.volumes
+        }
+
+    async def users(self) -> Mapping[str, Sequence[str]]:
+        """Volume → names of the containers that mount it."""
+        await self._engine.answer()
+        found = {
+            volume: sorted({*self._mounts.get(volume, ()), *self._engine.of_project(project)})
+            for volume, project in self._engine.volumes.items()
+        }
+        standing = self._engine.containers
+        return {
+            volume: kept
+            for volume, names in found.items()
+            if (kept := [name for name in names if name in standing])
+        }
+
+    async def create(self, order: VolumeOrder) -> EngineVolume:
+        """Makes a volume; one of the name that stands is given as it is."""
+        await self._engine.answer()
+        if order.name not in self._engine.volumes:
+            self._engine.volumes[order.name] = ""
+            self._engine.labels[order.name] = order.labels
+        return self._volume(order.name)
+
+    async def remove(self, name: str) -> None:
+        """Removes a volume with what it holds."""
+        await self.inspect(name)
+        if users := (await self.users()).get(name):
+            raise ResourceConflict(f"remove {name}: volume is in use - {users}")
+        del self._engine.volumes[name]
+        self._engine.labels.pop(name, None)
+        self.files.pop(name, None)
+
+
+class MemoryVolumeArchives:
+    """Twin of ``DockerVolumeArchives``."""
+
+    def __init__(self, engine: MemoryEngine, volumes: MemoryVolumes) -> None:
+        self._engine = engine
+        self._volumes = volumes
+
+    def end(self) -> None:
+        """Nothing goes on here."""
+
+    @asynccontextmanager
+    async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A volume as a tar, in pieces."""
+        await self._volumes.inspect(name)
+        archive = await anyio.to_thread.run_sync(_packed, self._volumes.files.get(name, {}))
+        yield _pieces(archive)
+
+    async def write(self, name: str, chunks: AsyncIterable[bytes], *, clear: bool) -> None:
+        """Unpacks a tar into a volume that stands."""
+        await self._volumes.inspect(name)
+        archive = b"".join([chunk async for chunk in chunks])
+        if self._volumes.files.get(name) and not clear:
+            raise ResourceConflict(
+                "The volume holds something already.", hint="Add ?clear=true to remove it first."
+            )
+        files = await anyio.to_thread.run_sync(_unpacked, archive)
+        self._volumes.files[name] = files
+
+
+async def _pieces(archive: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(archive), _PIECE_BYTES):
+        yield archive[start : start + _PIECE_BYTES]
+
+
+def _packed(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in sorted(files.items()):
+            info = tarfile.TarInfo(path)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _unpacked(archive: bytes) -> dict[str, bytes]:
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            found = [(member, tar.extractfile(member)) for member in tar if member.isfile()]
+            return {member.name.removeprefix("./"): f.read() for member, f in found if f}
+    except (tarfile.TarError, EOFError, OSError) as fault:
+        raise RequestUnreadable(f"The archive cannot be unpacked: {fault}") from fault
