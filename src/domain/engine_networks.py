@@ -1,8 +1,9 @@
 """Networks as the Engine shows them, and as somebody asks for them."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
@@ -13,6 +14,9 @@ BRIDGE = "bridge"
 
 PREDEFINED = frozenset({"bridge", "host", "none"})
 """Networks that Docker itself needs."""
+
+_MOST_ALIASES = 32
+_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
 
 
 class NetworkRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,8 @@ class EngineNetwork(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: bool = False
     ranges: tuple[NetworkRange, ...] = ()
     labels: Mapping[str, str] = {}
+    options: Mapping[str, str] = {}
+    """What its driver was told."""
     created_at: datetime | None = None
 
     @property
@@ -44,11 +50,13 @@ class EngineNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A running container's place in a network."""
+    """A container's place in a network."""
 
     container_id: str
     container: str
     """Its name."""
+    running: bool = True
+    """One that has stopped is in its networks again when it starts, and has no addresses yet."""
     ipv4_address: str = ""
     """With the length of its prefix."""
     mac_address: str = ""
@@ -59,7 +67,7 @@ class NetworkDetails(msgspec.Struct, frozen=True, kw_only=True):
 
     network: EngineNetwork
     endpoints: tuple[Endpoint, ...] = ()
-    """Of running containers, sorted by name."""
+    """Of all its containers, sorted by name."""
 
 
 class NetworkOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +80,8 @@ class NetworkOrder(msgspec.Struct, frozen=True, kw_only=True):
     gateway: str = ""
     internal: bool = False
     labels: Mapping[str, str] = {}
+    options: Mapping[str, str] = {}
+    """For its driver."""
 
     def check(self) -> None:
         """Refuses addresses that no network can have.
@@ -103,3 +113,44 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     ipv4_address: str = ""
     """Empty for any that is free."""
+
+    def of(self, container_id: str) -> "Attachment":
+        """The same of one container for sure, whatever its name means by then."""
+        return msgspec.structs.replace(self, container=container_id)
+
+    def check(self) -> None:
+        """Refuses aliases and addresses that are none.
+
+        Raises:
+            RequestUnreadable: it has some.
+        """
+        if len(self.aliases) > _MOST_ALIASES:
+            raise RequestUnreadable(f"More than {_MOST_ALIASES} aliases.")
+        for alias in self.aliases:
+            if not _ALIAS.fullmatch(alias):
+                raise RequestUnreadable(f"{alias[:80]!r} cannot be an alias.")
+        if self.ipv4_address:
+            self._address()
+
+    def check_address(self, network: EngineNetwork) -> None:
+        """Refuses an address that a network does not have.
+
+        Raises:
+            RequestUnreadable: it does not.
+        """
+        ranges = [one.subnet for one in network.ranges if ":" not in one.subnet]
+        if self.ipv4_address and not any(
+            self._address() in IPv4Network(subnet, strict=False) for subnet in ranges
+        ):
+            raise RequestUnreadable(
+                f"Address {self.ipv4_address} is none of network {network.name!r}.",
+                hint=f"It has {', '.join(ranges) or 'none'}.",
+            )
+
+    def _address(self) -> IPv4Address:
+        try:
+            return IPv4Address(self.ipv4_address)
+        except ValueError as fault:
+            raise RequestUnreadable(
+                f"{self.ipv4_address[:80]!r} is no IPv4 address.", hint="Say 10.213.0.5."
+            ) from fault

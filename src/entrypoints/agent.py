@@ -38,6 +38,8 @@ from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.live_inventory import LiveInventory
+from domain.usecases.network_joining import NetworkJoining
+from domain.usecases.network_pruning import NetworkPruning
 from domain.usecases.networks import HostNetworks
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
@@ -90,6 +92,15 @@ class SingleContainers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkCalls:
+    """What is done with networks."""
+
+    host: HostNetworks
+    joining: NetworkJoining
+    pruning: NetworkPruning
+
+
+@dataclass(frozen=True, kw_only=True)
 class Agent:
     """The wired agent."""
 
@@ -125,7 +136,7 @@ class Agent:
     health: Health
     images: ImageCalls
     containers: SingleContainers
-    networks: HostNetworks
+    networks: NetworkCalls
     volumes: HostVolumes
     clock: Clock
     log: Log

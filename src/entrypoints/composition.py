@@ -143,8 +143,10 @@ from domain.usecases.lifetimes import LifetimeRules, Lifetimes
 from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
-from domain.usecases.news import News
+from domain.usecases.network_joining import NetworkJoining
+from domain.usecases.network_pruning import NetworkPruning
 from domain.usecases.networks import HostNetworks
+from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -162,7 +164,7 @@ from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
 from domain.usecases.volumes import HostVolumes
-from entrypoints.agent import Agent, ImageCalls, SingleContainers
+from entrypoints.agent import Agent, ImageCalls, NetworkCalls, SingleContainers
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
@@ -811,12 +813,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         containers=_single_containers(
             settings, adapters, changes, inventory, events=events, pulls=images.pulls
         ),
-        networks=HostNetworks(
-            networks=runtime.host_networks,
-            addresses=changes.addresses,
-            ownership=Ownership(adapters.store.environments),
-            rules=changes.policy,
-        ),
+        networks=_network_calls(adapters, changes),
         volumes=HostVolumes(
             volumes=runtime.volumes,
             archives=runtime.volume_archives,
@@ -865,6 +862,33 @@ def _image_calls(
             max_bytes=settings.max_image_bytes,
         ),
         registries=registries,
+    )
+
+
+def _network_calls(adapters: Adapters, changes: _Changes) -> NetworkCalls:
+    networks, environments = adapters.runtime.host_networks, adapters.store.environments
+    ownership = Ownership(environments)
+    host = HostNetworks(
+        networks=networks,
+        addresses=changes.addresses,
+        ownership=ownership,
+        protection=changes.protection,
+        rules=changes.policy,
+    )
+    access = ContainerAccess(
+        adapters.runtime.single.lookup, ownership, own_id=adapters.own_container
+    )
+    return NetworkCalls(
+        host=host,
+        joining=NetworkJoining(
+            host_networks=host, networks=networks, access=access, rules=changes.policy
+        ),
+        pruning=NetworkPruning(
+            host_networks=host,
+            networks=networks,
+            environments=environments,
+            operations=changes.operations,
+        ),
     )
 
 

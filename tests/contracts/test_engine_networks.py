@@ -4,6 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from adapters.docker.client import EngineClient
@@ -32,6 +33,10 @@ class World:
         """Starts a container that is in no network of the test; its identifier."""
         raise NotImplementedError
 
+    async def stop(self, name: str) -> None:
+        """Stops a container."""
+        raise NotImplementedError
+
     def order(self, name: str = "", *, internal: bool = False, first: int = 0) -> NetworkOrder:
         """A network of the test."""
         return NetworkOrder(
@@ -55,6 +60,9 @@ class MemoryWorld(World):
     async def run(self, name: str) -> str:
         return self.engine.run(name).id
 
+    async def stop(self, name: str) -> None:
+        self.engine.stop(name)
+
 
 class DockerWorld(World):
     def __init__(self, host: engine.Host, client: EngineClient) -> None:
@@ -69,6 +77,10 @@ class DockerWorld(World):
         )
         api.start(container["Id"])
         return str(container["Id"])
+
+    async def stop(self, name: str) -> None:
+        self.host.client.kill(name)
+        self.host.client.wait(name)
 
 
 @pytest.fixture
@@ -210,3 +222,26 @@ async def test_a_network_with_containers_stays_and_an_empty_one_goes(world: Worl
     await world.networks.remove(network)
     with pytest.raises(ResourceNotFound):
         await world.networks.inspect(network)
+
+
+async def test_one_that_has_stopped_is_shown_without_an_address_and_counts(world: World) -> None:
+    order, name = world.order(), f"{world.project}-a"
+    identifier, container = await world.networks.create(order), await world.run(name)
+    await world.networks.connect(identifier, Attachment(container=container))
+    await world.stop(name)
+
+    (endpoint,) = (await world.networks.inspect(order.name)).endpoints
+
+    assert (endpoint.container_id, endpoint.container) == (container, name)
+    assert not endpoint.running
+    assert endpoint.ipv4_address == ""
+    assert {identifier, order.name} & await world.networks.in_use()
+
+
+async def test_options_reach_the_driver(world: World) -> None:
+    options = {"com.docker.network.driver.mtu": "1400"}
+    order = msgspec.structs.replace(world.order(), options=options)
+
+    await world.networks.create(order)
+
+    assert options.items() <= (await world.networks.inspect(order.name)).network.options.items()

@@ -1,8 +1,10 @@
 """The host's networks over the API."""
 
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Network
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -55,6 +57,9 @@ async def test_they_are_listed_by_name_with_the_environment_they_belong_to(world
         ("?label=course=db", []),
         ("?environment=one", ["one_default"]),
         ("?limit=2", ["bridge", "host"]),
+        ("?driver=null", ["none"]),
+        ("?unused=true&driver=bridge", ["bridge", "own"]),
+        ("?unused=false", ["one_default"]),
     ],
 )
 async def test_filters_and_limits_choose(world: World, query: str, found: list[str]) -> None:
@@ -71,9 +76,9 @@ async def test_a_network_gets_addresses_of_the_pool_that_no_environment_has(worl
     more = await make(world, name="more")
 
     assert made.status_code == 201
-    assert made.headers["location"] == f"{NETWORKS}/{made.json()['network']['id']}"
-    assert made.json()["network"]["internal"]
-    ranges = [answer.json()["network"]["ranges"][0]["subnet"] for answer in (made, more)]
+    assert made.headers["location"] == f"{NETWORKS}/{made.json()['id']}"
+    assert made.json()["internal"]
+    ranges = [answer.json()["ranges"][0]["subnet"] for answer in (made, more)]
     assert all(subnet.startswith("10.213.") for subnet in ranges)
     assert len({*ranges, *world.engine.subnets.values()}) == 3
 
@@ -82,7 +87,7 @@ async def test_a_smaller_network_is_made_where_the_pool_has_no_large_one_left() 
     async with agent_on_twins({"NETWORK_POOL": "10.213.0.0/24"}) as world:
         await deploy(world, "one", LAB)
 
-        made = (await make(world)).json()["network"]
+        made = (await make(world)).json()
 
         assert made["ranges"][0]["subnet"].endswith(("/25", "/26"))
 
@@ -90,9 +95,7 @@ async def test_a_smaller_network_is_made_where_the_pool_has_no_large_one_left() 
 async def test_addresses_can_be_chosen(world: World) -> None:
     made = await make(world, subnet="10.99.0.0/24", gateway="10.99.0.254")
 
-    assert made.json()["network"]["ranges"] == [
-        {"subnet": "10.99.0.0/24", "gateway": "10.99.0.254"}
-    ]
+    assert made.json()["ranges"] == [{"subnet": "10.99.0.0/24", "gateway": "10.99.0.254"}]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,14 @@ async def test_addresses_can_be_chosen(world: World) -> None:
         ({"driver": "host"}, "driver"),
         ({"subnet": "10.99.0.1/24"}, "no range"),
         ({"subnet": "10.0.0.0/4"}, "no range"),
+        ({"subnet": "fd00::/64"}, "no range"),
+        ({"subnet": "8.8.8.0/24"}, "subnet = 8.8.8.0/24: The host itself would no more reach"),
+        ({"subnet": "127.1.0.0/16"}, "no more reach"),
+        ({"subnet": "169.254.169.0/24"}, "no more reach"),
+        ({"subnet": "10.213.7.0/24"}, "Addresses of 10.213.0.0/16 are used by this host"),
+        ({"subnet": "10.208.0.0/12"}, "Addresses of 10.213.0.0/16 are used by this host"),
+        ({"options": {"com.docker.network.bridge.name": "eth0"}}, "options.com.docker.network"),
+        ({"options": {"parent": "eth0"}}, "options.parent"),
         ({"subnet": "0.0.0.0/0"}, "from /8"),
         ({"gateway": "10.9.0.1"}, "needs a subnet"),
         ({"subnet": "10.99.0.0/24", "gateway": "10.98.0.1"}, "does not lie in"),
@@ -149,6 +160,101 @@ async def test_containers_join_and_leave(world: World) -> None:
     assert left.json()["endpoints"] == []
 
 
+async def test_one_who_joins_can_have_an_address_of_its_own(world: World) -> None:
+    subnet = (await make(world)).json()["ranges"][0]["subnet"]
+    world.engine.run("solo")
+    wanted = str(IPv4Network(subnet)[77])
+
+    joined = await join(world, "own", "solo", ipv4_address=wanted)
+
+    assert joined.json()["endpoints"][0]["ipv4_address"].startswith(f"{wanted}/")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"ipv4_address": "10.99.0.5"}, "none of network 'own'"),
+        ({"ipv4_address": "10.213.0.5/16"}, "no IPv4 address"),
+        ({"ipv4_address": "::1"}, "no IPv4 address"),
+        ({"aliases": ["a/b"]}, "cannot be an alias"),
+        ({"aliases": [""]}, "cannot be an alias"),
+        ({"aliases": ["a"] * 33}, "aliases"),
+        ({"container": "a/b"}, "cannot name a container"),
+    ],
+)
+async def test_who_cannot_join_so_is_refused(
+    world: World, fields: dict[str, Any], words: str
+) -> None:
+    await make(world)
+    world.engine.run("solo")
+
+    answer = await join(world, "own", **{"container": "solo", **fields})
+
+    assert answer.status_code == 422, answer.text
+    assert words in answer.text
+
+
+async def test_nobody_joins_a_network_that_nothing_keeps_from_the_host(world: World) -> None:
+    await make(world, subnet="10.99.0.0/24")
+    world.engine.run("solo")
+
+    answer = await join(world, "own", "solo")
+
+    assert answer.status_code == 422
+    assert "NETWORK_POOL" in answer.json()["detail"]
+
+
+async def test_a_container_of_an_environment_joins_others_only_by_force(world: World) -> None:
+    await deploy(world, "one", LAB)
+    await make(world)
+
+    refused = await join(world, "own", "one-web-1")
+    forced = await join(world, "own", "one-web-1", force=True)
+
+    assert [refused.status_code, forced.status_code] == [409, 200]
+    assert "belongs to environment 'one'" in refused.json()["detail"]
+
+
+async def test_a_stopped_container_is_shown_in_its_networks(world: World) -> None:
+    await make(world)
+    world.engine.run("solo")
+    await join(world, "own", "solo")
+    world.engine.stop("solo")
+
+    shown = (await call(world, "GET", f"{NETWORKS}/own")).json()
+
+    assert [(e["container"], e["running"]) for e in shown["endpoints"]] == [("solo", False)]
+    assert went(await prune(world, "?dry_run=true")) == []
+
+
+async def test_one_is_found_by_how_its_identifier_begins(world: World) -> None:
+    made = (await make(world)).json()
+
+    shown = (await call(world, "GET", f"{NETWORKS}/{made['id'][:63]}")).json()
+
+    assert shown["name"] == "own"
+
+
+async def test_a_name_can_be_given_to_two_networks_by_none(world: World) -> None:
+    async with anyio.create_task_group() as group:
+        answers: list[int] = []
+
+        async def once() -> None:
+            answers.append((await make(world)).status_code)
+
+        for _ in range(3):
+            group.start_soon(once)
+
+    assert sorted(answers) == [201, 409, 409]
+
+
+async def join(
+    world: World, network: str, container: str, *, force: bool = False, **fields: Any
+) -> httpx.Response:
+    path = f"{NETWORKS}/{network}/connect{'?force=true' if force else ''}"
+    return await call(world, "POST", path, {"container": container, **fields})
+
+
 async def test_what_belongs_to_an_environment_is_changed_only_by_force(world: World) -> None:
     await deploy(world, "one", LAB)
     world.engine.run("solo")
@@ -190,12 +296,57 @@ async def test_pruning_takes_what_nobody_uses_and_tells_before(world: World) -> 
     world.engine.run("solo")
     await call(world, "POST", f"{NETWORKS}/used/connect", {"container": "solo"})
 
-    told = (await call(world, "POST", f"{NETWORKS}/prune?dry_run=true")).json()
-    assert told == {"dry_run": True, "networks": ["own"]}
+    told = await prune(world, "?dry_run=true")
+    assert told["dry_run"]
+    assert went(told) == ["own"]
     assert "own" in await names(world)
 
-    assert (await call(world, "POST", f"{NETWORKS}/prune")).json()["networks"] == ["own"]
+    assert went(await prune(world)) == ["own"]
     assert await names(world) == ["bridge", "host", "none", "one_default", "used"]
+
+
+async def test_pruning_keeps_to_labels_and_age(world: World) -> None:
+    for name, labels in (("a", {"course": "web"}), ("b", {})):
+        await make(world, name=name, labels=labels)
+
+    assert went(await prune(world, "?dry_run=true&older_than=1h")) == []
+    assert went(await prune(world, "?label=course=db")) == []
+    assert went(await prune(world, "?label=course")) == ["a"]
+
+
+async def test_pruning_leaves_the_network_that_the_agent_made_for_single_containers(
+    world: World,
+) -> None:
+    world.engine.tags["busybox:latest"] = "sha256:" + "1" * 64
+    made = await call(world, "POST", "/api/v1/containers", {"name": "solo", "image": "busybox"})
+    assert made.status_code == 201, made.text
+    removed = await call(world, "DELETE", "/api/v1/containers/solo?force=true")
+    assert removed.status_code == 204
+
+    assert went(await prune(world)) == []
+
+
+async def test_what_cannot_go_is_told_with_the_reason(world: World) -> None:
+    await make(world)
+    world.networks.active.add("own")
+
+    answer = await prune(world)
+
+    assert went(answer) == []
+    assert [(kept["name"], "active" in kept["reason"]) for kept in answer["kept"]] == [
+        ("own", True)
+    ]
+
+
+async def prune(world: World, query: str = "") -> dict[str, Any]:
+    answer = await call(world, "POST", f"{NETWORKS}/prune{query}")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def went(pruned: dict[str, Any]) -> list[str]:
+    return [network["name"] for network in pruned["networks"]]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ class World(Outside):
     log: MemoryLog
     logs: MemoryLogs
     volumes: MemoryVolumes
+    networks: MemoryNetworksOfHost
     events: MemoryEvents
     transfers: MemoryTransfers
     usages: MemoryUsage
@@ -251,12 +252,12 @@ async def agent_on_twins(
     transfers, credentials = MemoryTransfers(engine), outside.credentials
     output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
     single = replace(memory_single_ports(engine), output=output, files=files)
-    volumes = MemoryVolumes(engine)
+    volumes, networks = MemoryVolumes(engine), MemoryNetworksOfHost(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
-        host_networks=MemoryNetworksOfHost(engine),
+        host_networks=networks,
         volumes=volumes,
         volume_archives=MemoryVolumeArchives(engine, volumes),
         resources=MemoryProjectResources(engine),
@@ -310,6 +311,7 @@ async def agent_on_twins(
             log=log,
             logs=logs,
             volumes=volumes,
+            networks=networks,
             events=events,
             transfers=transfers,
             credentials=credentials,

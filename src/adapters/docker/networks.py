@@ -1,14 +1,13 @@
 """The Engine's networks on docker-py."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import msgspec
 from docker import APIClient
 from docker.types import IPAMConfig, IPAMPool
 
 from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker.moments import moment
 from adapters.docker.named import named
 from domain.engine_networks import (
     Attachment,
@@ -36,13 +35,20 @@ class DockerNetworksOfHost:
         return sorted((_network(row) for row in rows), key=lambda n: (n.name, n.id))
 
     async def inspect(self, reference: str) -> NetworkDetails:
-        """One network, and the running containers in it."""
+        """One network, and the containers in it."""
+
+        def work(api: APIClient) -> tuple[_Json, Sequence[_Json]]:
+            row = api.inspect_network(reference)
+            # One that never ran knows its networks by name only.
+            within = {"network": [row["Name"], row["Id"]]}
+            return row, api.containers(all=True, filters=within)
+
         with named("network", reference):
-            row = await self._client.call(
-                "looking at a network", lambda api: api.inspect_network(reference)
-            )
-        rows = (row.get("Containers") or {}).items()
-        endpoints = sorted((_endpoint(i, entry) for i, entry in rows), key=lambda e: e.container)
+            row, containers = await self._client.call("looking at a network", work)
+        running = [_endpoint(i, entry) for i, entry in (row.get("Containers") or {}).items()]
+        known = {endpoint.container_id for endpoint in running}
+        others = [_stopped(entry) for entry in containers if entry["Id"] not in known]
+        endpoints = sorted((*running, *others), key=lambda e: (e.container, e.container_id))
         return NetworkDetails(network=_network(row), endpoints=tuple(endpoints))
 
     async def in_use(self) -> frozenset[str]:
@@ -66,6 +72,7 @@ class DockerNetworksOfHost:
                 driver=order.driver,
                 ipam=IPAMConfig(pool_configs=[pool]),
                 internal=order.internal,
+                options=dict(order.options) or None,
                 labels=dict(order.labels),
                 # Older Engines would else make a second one of the name.
                 check_duplicate=True,
@@ -123,16 +130,9 @@ def _network(row: _Json) -> EngineNetwork:
             if entry.get("Subnet")
         ),
         labels=row.get("Labels") or {},
-        created_at=_moment(row.get("Created", "")),
+        options=row.get("Options") or {},
+        created_at=moment(row.get("Created", "")),
     )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = msgspec.convert(text, datetime, strict=False)
-    except msgspec.ValidationError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else None
 
 
 def _endpoint(identifier: str, entry: _Json) -> Endpoint:
@@ -142,3 +142,8 @@ def _endpoint(identifier: str, entry: _Json) -> Endpoint:
         ipv4_address=entry.get("IPv4Address", ""),
         mac_address=entry.get("MacAddress", ""),
     )
+
+
+def _stopped(row: _Json) -> Endpoint:
+    name = next(iter(row.get("Names") or ()), "").lstrip("/")
+    return Endpoint(container_id=row["Id"], container=name, running=False)

@@ -26,6 +26,8 @@ class MemoryNetworksOfHost:
         self._made: dict[str, EngineNetwork] = {}
         self._endpoints: dict[str, dict[str, str]] = {}
         """Network → container → address."""
+        self.active: set[str] = set()
+        """Networks with endpoints that no container of this Engine has."""
 
     def _all(self) -> dict[str, EngineNetwork]:
         """Networks by name: Docker's own, those made here, and those that Compose made."""
@@ -53,15 +55,33 @@ class MemoryNetworksOfHost:
         return sorted(self._all().values(), key=lambda n: (n.name, n.id))
 
     async def inspect(self, reference: str) -> NetworkDetails:
-        """One network, and the running containers in it."""
+        """One network, and the containers in it."""
         await self._engine.answer()
         network = self._named(reference)
+        joined = {**dict.fromkeys(self._ordered(network.name), ""), **self._of(network.name)}
         endpoints = [
-            Endpoint(container_id=c.id, container=name, ipv4_address=address)
-            for name, address in sorted(self._endpoints.get(network.name, {}).items())
-            if (c := self._engine.containers.get(name)) is not None and c.running
+            Endpoint(
+                container_id=c.id,
+                container=name,
+                running=c.running,
+                ipv4_address=address if c.running else "",
+            )
+            for name, address in sorted(joined.items())
+            if (c := self._engine.containers.get(name)) is not None
         ]
         return NetworkDetails(network=network, endpoints=tuple(endpoints))
+
+    def _of(self, network: str) -> dict[str, str]:
+        return self._endpoints.get(network, {})
+
+    def _ordered(self, network: str) -> Sequence[str]:
+        """Names of the containers that were made one by one with a network."""
+        return [
+            container.name
+            for container in self._engine.containers.values()
+            if container.id in self._engine.orders
+            and network in {n.name for n in self._engine.orders[container.id][0].networks}
+        ]
 
     def _named(self, reference: str) -> EngineNetwork:
         standing = self._all()
@@ -80,7 +100,8 @@ class MemoryNetworksOfHost:
             for network, project in self._engine.networks.items()
             if self._engine.of_project(project)
         }
-        return frozenset(joined | of_compose)
+        ordered = {network for network in self._engine.networks if self._ordered(network)}
+        return frozenset(joined | of_compose | ordered)
 
     async def create(self, order: NetworkOrder) -> str:
         """Makes a network; its identifier."""
@@ -98,6 +119,7 @@ class MemoryNetworksOfHost:
             internal=order.internal,
             ranges=(NetworkRange(subnet=order.subnet, gateway=order.gateway or str(wanted[1])),),
             labels=order.labels,
+            options=order.options,
         )
         self._made[order.name] = network
         self._engine.networks[order.name] = ""
@@ -124,7 +146,7 @@ class MemoryNetworksOfHost:
         if not network.ranges:
             return ""
         addresses = IPv4Network(network.ranges[0].subnet)
-        taken = {a.partition("/")[0] for a in self._endpoints.get(network.name, {}).values()}
+        taken = {a.partition("/")[0] for a in self._of(network.name).values()}
         return next(str(a) for a in list(addresses.hosts())[1:] if str(a) not in taken)
 
     def _container(self, reference: str) -> str:
@@ -142,7 +164,9 @@ class MemoryNetworksOfHost:
         """Removes a network."""
         await self._engine.answer()
         network = self._named(network_id)
-        if any(name in self._engine.containers for name in self._endpoints.get(network.name, {})):
+        standing = self._engine.containers
+        joined = [standing[name] for name in self._of(network.name) if name in standing]
+        if network.name in self.active or any(one.running for one in joined):
             raise ResourceConflict(f"network {network.name} has active endpoints")
         for known in (self._engine.networks, self._engine.subnets, self._engine.labels):
             known.pop(network.name, None)

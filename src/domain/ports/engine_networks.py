@@ -18,7 +18,7 @@ class EngineNetworks(Protocol):
         ...
 
     async def inspect(self, reference: str) -> NetworkDetails:
-        """One network, and the running containers in it.
+        """One network, and the containers in it.
 
         Raises:
             ResourceNotFound: there is none.

@@ -114,19 +114,9 @@ class Surroundings:
             raise ResourceNotFound("network", name)
         await self._ownership.require_free("network", found.name, found.labels, force=force)
         owned = await self._ownership.owner(found.labels) is not None
-        return iter(()) if owned or self._rules.trusted else self._unprotected(where, found)
-
-    def _unprotected(self, where: str, network: JoinableNetwork) -> Iterator[Finding]:
-        pool = self._rules.pool
-        within = pool is not None and all(_within(one, pool) for one in network.subnets)
-        if network.driver != "bridge" or not network.subnets or not within:
-            yield Finding(
-                where=where,
-                what=network.name,
-                why=f"It is no bridge network with addresses of {pool} (NETWORK_POOL), so nothing "
-                "keeps its containers from the host's own services.",
-                instead="Leave it away, or make a network with addresses of the pool.",
-            )
+        if owned or self._rules.trusted:
+            return iter(())
+        return unprotected(where, found, self._rules.pool)
 
     async def _volume(self, where: str, mount: MountOrder, *, force: bool) -> Iterator[Finding]:
         found = await self._surroundings.volume(name_or_id("volume", mount.source))
@@ -134,6 +124,27 @@ class Surroundings:
             return iter(())
         await self._ownership.require_free("volume", found.name, found.labels, force=force)
         return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
+
+
+def unprotected(
+    where: str, network: JoinableNetwork, pool: IPv4Network | None
+) -> Iterator[Finding]:
+    """A finding if the firewall does not keep what is in a network from the host.
+
+    Args:
+        where: it was named.
+        network: the network.
+        pool: addresses whose networks the firewall knows.
+    """
+    within = pool is not None and all(_within(one, pool) for one in network.subnets)
+    if network.driver != "bridge" or not network.subnets or not within:
+        yield Finding(
+            where=where,
+            what=network.name,
+            why=f"It is no bridge network with addresses of {pool} (NETWORK_POOL), so nothing "
+            "keeps its containers from the host's own services.",
+            instead="Leave it away, or make a network with addresses of the pool.",
+        )
 
 
 def _room(pool: IPv4Network | None) -> int:

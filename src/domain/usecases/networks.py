@@ -1,23 +1,22 @@
-"""The host's networks: shown, made, joined and removed, within what this host allows."""
+"""The host's networks: shown, made and removed, within what this host allows."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
 import msgspec
 
-from domain.compose_policy import PolicyRules, judge
-from domain.engine_networks import Attachment, EngineNetwork, NetworkDetails, NetworkOrder
-from domain.errors import (
-    PolicyRefused,
-    RequestUnreadable,
-    ResourceConflict,
-    ResourceNotFound,
-)
+from domain.compose_policy import PolicyRules, judge_network
+from domain.engine_networks import EngineNetwork, NetworkDetails, NetworkOrder
+from domain.errors import PolicyRefused, ResourceConflict
+from domain.findings import Finding
 from domain.names import EnvironmentName
 from domain.ports.engine_networks import EngineNetworks
 from domain.references import name_or_id
 from domain.usecases.addresses import Addresses
+from domain.usecases.container_list import labelled
 from domain.usecases.ownership import Ownership
+from domain.usecases.protection import Protection
 
 SIZES = (253, 61, 13)
 """For how many containers a network has room whose addresses the agent chooses; the first that the
@@ -31,10 +30,35 @@ class OwnedNetwork(msgspec.Struct, frozen=True, kw_only=True):
 
     network: EngineNetwork
     environment: EnvironmentName | None = None
+    unused: bool | None = None
+    """Whether no container is in it, stopped ones counted; None where nobody looked."""
+
+
+class NetworkFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which networks are wanted; what is None or empty lets all through."""
+
+    name: str = ""
+    """Part of a name."""
+    labels: tuple[str, ...] = ()
+    """``key`` or ``key=value``, all of which a network must have."""
+    driver: str = ""
+    environment: str = ""
+    unused: bool | None = None
+
+    def takes(self, found: OwnedNetwork) -> bool:
+        """Whether it lets a network through."""
+        network = found.network
+        return (
+            self.name in network.name
+            and all(labelled(network.labels, label) for label in self.labels)
+            and self.driver in {"", network.driver}
+            and self.environment in {"", found.environment}
+            and self.unused in {None, found.unused}
+        )
 
 
 class HostNetworks:
-    """Changes networks; those of environments, and of Docker's own, only if somebody insists.
+    """Shows, makes and removes networks; those of environments only if somebody insists.
 
     Args:
         rules: what this host allows.
@@ -46,27 +70,37 @@ class HostNetworks:
         networks: EngineNetworks,
         addresses: Addresses,
         ownership: Ownership,
+        protection: Protection,
         rules: PolicyRules,
     ) -> None:
         self._networks = networks
         self._addresses = addresses
         self._ownership = ownership
+        self._protection = protection
         self._rules = rules
+        self._one_at_a_time = anyio.Lock()
 
-    async def list(self) -> Sequence[OwnedNetwork]:
-        """All, sorted by name and then identifier.
+    async def list(self, wanted: NetworkFilter) -> Sequence[OwnedNetwork]:
+        """Those that a filter lets through, sorted by name and then identifier.
 
         Raises:
             EngineUnavailable: the Engine does not answer.
         """
-        return [await self._owned(network) for network in await self._networks.list()]
+        in_use = None if wanted.unused is None else await self._networks.in_use()
+        found = [await self._owned(one, in_use) for one in await self._networks.list()]
+        return [network for network in found if wanted.takes(network)]
 
-    async def _owned(self, network: EngineNetwork) -> OwnedNetwork:
-        owner = await self._ownership.owner(network.labels)
-        return OwnedNetwork(network=network, environment=owner)
+    async def _owned(
+        self, network: EngineNetwork, in_use: frozenset[str] | None = None
+    ) -> OwnedNetwork:
+        return OwnedNetwork(
+            network=network,
+            environment=await self._ownership.owner(network.labels),
+            unused=None if in_use is None else not {network.id, network.name} & in_use,
+        )
 
     async def inspect(self, reference: str) -> tuple[OwnedNetwork, NetworkDetails]:
-        """One, and the running containers in it.
+        """One, and the containers in it.
 
         Raises:
             InvalidReference: the text can name none.
@@ -75,6 +109,21 @@ class HostNetworks:
         """
         details = await self._networks.inspect(name_or_id(_NETWORK, reference))
         return await self._owned(details.network), details
+
+    async def changeable(self, reference: str, *, force: bool) -> OwnedNetwork:
+        """One that may be changed.
+
+        Raises:
+            ResourceNotFound: there is none.
+            ResourceOwned: it belongs to an environment, and nobody said so.
+            ResourceConflict: Docker itself needs it.
+        """
+        owned, details = await self.inspect(reference)
+        network = details.network
+        if network.predefined:
+            raise ResourceConflict(f"Network {network.name!r} is Docker's own.")
+        await self._ownership.require_free(_NETWORK, network.name, network.labels, force=force)
+        return owned
 
     async def create(self, order: NetworkOrder) -> tuple[OwnedNetwork, NetworkDetails]:
         """Makes one; its addresses are the agent's own where the order names none.
@@ -88,66 +137,36 @@ class HostNetworks:
         name_or_id(_NETWORK, order.name)
         order.check()
         self._judge(order)
-        # The Engine itself takes two networks of one name.
-        if any(network.name == order.name for network in await self._networks.list()):
-            raise ResourceConflict(f"There is a network {order.name!r} already.")
+        async with self._one_at_a_time:
+            # The Engine itself takes two networks of one name.
+            if any(network.name == order.name for network in await self._networks.list()):
+                raise ResourceConflict(f"There is a network {order.name!r} already.")
+            made = await self._make(order)
+        self._protection.look_soon()
+        return await self.inspect(made)
+
+    async def _make(self, order: NetworkOrder) -> str:
+        if order.subnet:
+            await self._addresses.require_free({"subnet": order.subnet})
+            return await self._networks.create(order)
         made: list[str] = []
 
         async def make(subnet: str) -> None:
             given = msgspec.structs.replace(order, subnet=subnet)
             made.append(await self._networks.create(given))
 
-        if order.subnet:
-            await self._addresses.require_free({"subnet": order.subnet})
-            await make(order.subnet)
-        else:
-            await self._addresses.spare(SIZES, make)
-        return await self.inspect(made[0])
+        await self._addresses.spare(SIZES, make)
+        return made[0]
 
     def _judge(self, order: NetworkOrder) -> None:
         body: dict[str, Any] = {"driver": order.driver, "labels": order.labels}
+        if order.options:
+            body["driver_opts"] = order.options
         if order.subnet:
             body["ipam"] = {"config": [{"subnet": order.subnet}]}
-        document = {"services": {}, "networks": {order.name: body}}
-        findings = judge(document, self._rules, folder="")
+        findings = judge_network(order.name, body, self._rules)
         if findings:
-            raise PolicyRefused(findings, asker="network")
-
-    async def connect(self, reference: str, attachment: Attachment, *, force: bool) -> None:
-        """Lets a container join.
-
-        Raises:
-            ResourceOwned: the network belongs to an environment.
-            ResourceNotFound: there is no such network or container.
-            ResourceConflict: it has joined already, or the address is taken.
-        """
-        network = await self._changeable(reference, force=force)
-        name_or_id("container", attachment.container)
-        for alias in attachment.aliases:
-            if not alias.isascii() or not alias.replace("-", "").replace("_", "").isalnum():
-                raise RequestUnreadable(f"{alias[:80]!r} cannot be an alias.")
-        await self._networks.connect(network.id, attachment)
-
-    async def disconnect(
-        self, reference: str, container: str, *, cut_off: bool, force: bool
-    ) -> None:
-        """Takes a container out.
-
-        Args:
-            reference: the network.
-            container: its name or identifier.
-            cut_off: also one that the Engine does not know any more.
-            force: also out of an environment's network.
-
-        Raises:
-            ResourceOwned: the network belongs to an environment.
-            ResourceNotFound: there is no such network or container.
-            ResourceConflict: it is not in the network.
-        """
-        network = await self._changeable(reference, force=force)
-        await self._networks.disconnect(
-            network.id, name_or_id("container", container), force=cut_off
-        )
+            raise PolicyRefused(tuple(map(_in_the_orders_words, findings)), asker="network")
 
     async def remove(self, reference: str, *, force: bool) -> None:
         """Removes one that nobody is in.
@@ -156,39 +175,10 @@ class HostNetworks:
             ResourceOwned: it belongs to an environment.
             ResourceConflict: containers are in it, or Docker itself needs it.
         """
-        network = await self._changeable(reference, force=force)
-        await self._networks.remove(network.id)
+        owned = await self.changeable(reference, force=force)
+        await self._networks.remove(owned.network.id)
 
-    async def _changeable(self, reference: str, *, force: bool) -> EngineNetwork:
-        owned, details = await self.inspect(reference)
-        if details.network.predefined:
-            raise ResourceConflict(f"Network {details.network.name!r} is Docker's own.")
-        await self._ownership.require_free(
-            _NETWORK, details.network.name, owned.network.labels, force=force
-        )
-        return details.network
 
-    async def prune(self, *, dry_run: bool) -> Sequence[EngineNetwork]:
-        """Removes networks that nobody is in and that belong to no environment; which went.
-
-        Stopped containers count as in theirs.
-        """
-        in_use = await self._networks.in_use()
-        unused = [
-            owned.network
-            for owned in await self.list()
-            if owned.environment is None
-            and not owned.network.predefined
-            and not {owned.network.id, owned.network.name} & in_use
-        ]
-        if dry_run:
-            return unused
-        return [network for network in unused if await self._remove_unused(network)]
-
-    async def _remove_unused(self, network: EngineNetwork) -> bool:
-        try:
-            await self._networks.remove(network.id)
-        except (ResourceConflict, ResourceNotFound):
-            # Somebody joined or removed it meanwhile.
-            return False
-        return True
+def _in_the_orders_words(finding: Finding) -> Finding:
+    where = finding.where.replace("ipam.config[0].subnet", "subnet")
+    return msgspec.structs.replace(finding, where=where.replace("driver_opts", "options"))
