@@ -21,9 +21,26 @@ class EngineVolume(msgspec.Struct, frozen=True, kw_only=True):
     anonymous: bool = False
     """Whether Docker made its name up."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether it lies on the host's disk where Docker put it, and not where options say."""
+        return self.driver == LOCAL and not self.options
+
+
+class VolumeUser(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """A container that mounts a volume."""
+
+    name: str
+    id: str
+    running: bool
+
 
 class VolumeOrder(msgspec.Struct, frozen=True, kw_only=True):
     """A volume that shall be."""
 
-    name: str
+    name: str = ""
+    """Empty for one that Docker makes up."""
+    driver: str = LOCAL
+    options: Mapping[str, str] = {}
+    """For its driver."""
     labels: Mapping[str, str] = {}

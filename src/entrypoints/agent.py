@@ -49,6 +49,8 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.volume_archiving import VolumeArchiving
+from domain.usecases.volume_pruning import VolumePruning
 from domain.usecases.volumes import HostVolumes
 from entrypoints.settings import Settings
 
@@ -101,6 +103,15 @@ class NetworkCalls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeCalls:
+    """What is done with volumes."""
+
+    host: HostVolumes
+    pruning: VolumePruning
+    archiving: VolumeArchiving
+
+
+@dataclass(frozen=True, kw_only=True)
 class Agent:
     """The wired agent."""
 
@@ -137,6 +148,6 @@ class Agent:
     images: ImageCalls
     containers: SingleContainers
     networks: NetworkCalls
-    volumes: HostVolumes
+    volumes: VolumeCalls
     clock: Clock
     log: Log

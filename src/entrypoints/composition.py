@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from adapters.archives.images import ScreenedArchives
+from adapters.archives.volumes import ScreenedVolumeArchives
 from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient, EngineLimits
@@ -40,7 +42,6 @@ from adapters.docker.volumes import DockerVolumes
 from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
-from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.container_files import MemoryContainerFiles
@@ -95,7 +96,7 @@ from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
 from domain.ports.engine_images import EngineImages
 from domain.ports.engine_networks import EngineNetworks
-from domain.ports.engine_volumes import EngineVolumes, VolumeArchives
+from domain.ports.engine_volumes import EngineVolumes
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
 from domain.ports.image_archives import ImageArchives
@@ -106,6 +107,7 @@ from domain.ports.metrics import HostMetrics
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from domain.ports.store import Store
 from domain.ports.streams import ContainerLogs
+from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
@@ -163,8 +165,10 @@ from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
+from domain.usecases.volume_archiving import VolumeArchiving
+from domain.usecases.volume_pruning import VolumePruning
 from domain.usecases.volumes import HostVolumes
-from entrypoints.agent import Agent, ImageCalls, NetworkCalls, SingleContainers
+from entrypoints.agent import Agent, ImageCalls, NetworkCalls, SingleContainers, VolumeCalls
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
@@ -296,7 +300,10 @@ async def _runtime(
         host_networks=DockerNetworksOfHost(client),
         volumes=DockerVolumes(client),
         volume_archives=DockerVolumeArchives(
-            settings.docker_socket, client, agent_image=settings.agent_image or None
+            settings.docker_socket,
+            client,
+            agent_image=settings.agent_image or None,
+            owner=settings.workspace_dir,
         ),
         resources=DockerProjectResources(
             client, agent_image=settings.agent_image or None, owner=settings.workspace_dir
@@ -814,13 +821,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
             settings, adapters, changes, inventory, events=events, pulls=images.pulls
         ),
         networks=_network_calls(adapters, changes),
-        volumes=HostVolumes(
-            volumes=runtime.volumes,
-            archives=runtime.volume_archives,
-            ownership=Ownership(adapters.store.environments),
-            space=changes.space,
-            rules=changes.policy,
-        ),
+        volumes=_volume_calls(settings, adapters, changes),
         clock=clock,
         log=log,
     )
@@ -888,6 +889,35 @@ def _network_calls(adapters: Adapters, changes: _Changes) -> NetworkCalls:
             networks=networks,
             environments=environments,
             operations=changes.operations,
+        ),
+    )
+
+
+def _volume_calls(settings: Settings, adapters: Adapters, changes: _Changes) -> VolumeCalls:
+    runtime, environments = adapters.runtime, adapters.store.environments
+    host = HostVolumes(
+        volumes=runtime.volumes,
+        ownership=Ownership(environments),
+        space=changes.space,
+        rules=changes.policy,
+    )
+    return VolumeCalls(
+        host=host,
+        pruning=VolumePruning(
+            host_volumes=host,
+            volumes=runtime.volumes,
+            environments=environments,
+            operations=changes.operations,
+        ),
+        archiving=VolumeArchiving(
+            host_volumes=host,
+            volumes=runtime.volumes,
+            archives=runtime.volume_archives,
+            screening=ScreenedVolumeArchives(),
+            space=changes.space,
+            rules=changes.policy,
+            own_container=adapters.own_container,
+            max_bytes=settings.max_volume_bytes,
         ),
     )
 

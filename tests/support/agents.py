@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from adapters.image_archives.screening import ScreenedArchives
+from adapters.archives.images import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.container_files import MemoryContainerFiles

@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
+from docker import APIClient
 
 from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker.moments import moment
 from adapters.docker.named import named
-from domain.engine_volumes import LOCAL, EngineVolume, VolumeOrder
+from adapters.docker.refusals import refused
+from domain.containers import HELPER_LABEL
+from domain.engine_volumes import EngineVolume, VolumeOrder, VolumeUser
 
 _Json = Mapping[str, Any]
 
@@ -37,33 +39,33 @@ class DockerVolumes:
 
     async def sizes(self) -> Mapping[str, int]:
         """Volume → bytes, as far as the Engine can tell."""
-        answer = await self._client.call(
-            "measuring volumes", lambda api: api.df(), seconds=CHANGE_SECONDS
-        )
-        sizes = {
-            row["Name"]: int((row.get("UsageData") or {}).get("Size", -1))
-            for row in answer.get("Volumes") or []
-        }
+        rows = await self._client.call("measuring volumes", _usage, seconds=CHANGE_SECONDS)
+        sizes = {row["Name"]: int((row.get("UsageData") or {}).get("Size", -1)) for row in rows}
         return {name: size for name, size in sizes.items() if size >= 0}
 
-    async def users(self) -> Mapping[str, Sequence[str]]:
-        """Volume → names of the containers that mount it, stopped ones too, sorted."""
+    async def users(self) -> Mapping[str, Sequence[VolumeUser]]:
+        """Volume → the containers that mount it, stopped ones too, sorted by name."""
         rows = await self._client.call(
             "looking who mounts volumes", lambda api: api.containers(all=True)
         )
-        found: dict[str, set[str]] = defaultdict(set)
+        found: dict[str, set[VolumeUser]] = defaultdict(set)
         for row in rows:
-            for mount in row.get("Mounts") or []:
-                if mount.get("Type") == "volume":
-                    found[mount["Name"]] |= {name.lstrip("/") for name in row.get("Names") or []}
-        return {volume: sorted(names) for volume, names in found.items()}
+            if HELPER_LABEL not in (row.get("Labels") or {}):
+                for volume in _mounted(row):
+                    found[volume].add(_user(row))
+        return {volume: sorted(users) for volume, users in found.items()}
 
     async def create(self, order: VolumeOrder) -> EngineVolume:
-        """Makes a volume on the host's own disk."""
+        """Makes a volume."""
         with named("volume", order.name):
             row = await self._client.call(
                 "making a volume",
-                lambda api: api.create_volume(order.name, driver=LOCAL, labels=dict(order.labels)),
+                lambda api: api.create_volume(
+                    order.name or None,
+                    driver=order.driver,
+                    driver_opts=dict(order.options) or None,
+                    labels=dict(order.labels),
+                ),
                 seconds=CHANGE_SECONDS,
             )
         return _volume(row)
@@ -76,6 +78,26 @@ class DockerVolumes:
             )
 
 
+def _usage(api: APIClient) -> Sequence[_Json]:
+    # docker-py's own call measures images and the builder's cache as well.
+    url = f"{api.base_url}/v{api.api_version}/system/df"
+    response = api.get(url, params={"type": "volume"})
+    if response.status_code != 200:
+        raise refused("measuring volumes", response.status_code, response.text)
+    answer: _Json = response.json()
+    return answer.get("Volumes") or []
+
+
+def _mounted(row: _Json) -> Sequence[str]:
+    return [m["Name"] for m in row.get("Mounts") or [] if m.get("Type") == "volume" and m["Name"]]
+
+
+def _user(row: _Json) -> VolumeUser:
+    name = next(iter(row.get("Names") or ()), "").lstrip("/")
+    running = row.get("State") in {"running", "paused", "restarting"}
+    return VolumeUser(name=name, id=row["Id"], running=running)
+
+
 def _volume(row: _Json) -> EngineVolume:
     labels = row.get("Labels") or {}
     return EngineVolume(
@@ -83,14 +105,6 @@ def _volume(row: _Json) -> EngineVolume:
         driver=row.get("Driver", ""),
         labels=labels,
         options=row.get("Options") or {},
-        created_at=_moment(row.get("CreatedAt", "")),
+        created_at=moment(row.get("CreatedAt", "")),
         anonymous=_ANONYMOUS in labels,
     )
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = msgspec.convert(text, datetime, strict=False)
-    except msgspec.ValidationError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo is not None else None

@@ -8,18 +8,19 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 
 from adapters.memory.runtime import MemoryEngine
-from domain.engine_volumes import LOCAL, EngineVolume, VolumeOrder
+from domain.engine_volumes import EngineVolume, VolumeOrder, VolumeUser
 from domain.errors import RequestUnreadable, ResourceConflict, ResourceNotFound
 
 _PIECE_BYTES = 64 * 1024
 
 
 class MemoryVolumes:
-    """Twin of ``DockerVolumes``; containers mount the volumes that ``mount`` says."""
+    """Twin of ``DockerVolumes``; containers mount what they were made with, or ``mount`` says."""
 
     def __init__(self, engine: MemoryEngine) -> None:
         self._engine = engine
         self._mounts: dict[str, set[str]] = {}
+        self._orders: dict[str, VolumeOrder] = {}
         self.files: dict[str, dict[str, bytes]] = {}
         """Volume → path → content."""
 
@@ -33,8 +34,15 @@ class MemoryVolumes:
         return [self._volume(name) for name in sorted(self._engine.volumes)]
 
     def _volume(self, name: str) -> EngineVolume:
-        labels = self._engine.labels.get(name, {})
-        return EngineVolume(name=name, driver=LOCAL, labels=labels)
+        order = self._orders.get(name, VolumeOrder())
+        elsewhere = {"device": "elsewhere"} if name in self._engine.volume_options else {}
+        return EngineVolume(
+            name=name,
+            driver=order.driver,
+            options={**order.options, **elsewhere},
+            labels=self._engine.labels.get(name, {}),
+            anonymous=name in self._orders and not order.name,
+        )
 
     async def inspect(self, name: str) -> EngineVolume:
         """One volume."""
@@ -51,35 +59,57 @@ class MemoryVolumes:
             for name in self._engine.volumes
         }
 
-    async def users(self) -> Mapping[str, Sequence[str]]:
-        """Volume → names of the containers that mount it."""
+    async def users(self) -> Mapping[str, Sequence[VolumeUser]]:
+        """Volume → the containers that mount it."""
         await self._engine.answer()
         found = {
-            volume: sorted({*self._mounts.get(volume, ()), *self._engine.of_project(project)})
+            volume: {
+                *self._mounts.get(volume, ()),
+                *self._engine.of_project(project),
+                *self._ordered(volume),
+            }
             for volume, project in self._engine.volumes.items()
         }
         standing = self._engine.containers
         return {
             volume: kept
             for volume, names in found.items()
-            if (kept := [name for name in names if name in standing])
+            if (
+                kept := [
+                    VolumeUser(name=name, id=standing[name].id, running=standing[name].running)
+                    for name in sorted(names)
+                    if name in standing
+                ]
+            )
         }
+
+    def _ordered(self, volume: str) -> Sequence[str]:
+        """Names of the containers that were made one by one with a volume."""
+        return [
+            container.name
+            for container in self._engine.containers.values()
+            if container.id in self._engine.orders
+            and volume in {m.source for m in self._engine.orders[container.id][0].volumes}
+        ]
 
     async def create(self, order: VolumeOrder) -> EngineVolume:
         """Makes a volume; one of the name that stands is given as it is."""
         await self._engine.answer()
-        if order.name not in self._engine.volumes:
-            self._engine.volumes[order.name] = ""
-            self._engine.labels[order.name] = order.labels
-        return self._volume(order.name)
+        name = order.name or self._engine.new_id()
+        if name not in self._engine.volumes:
+            self._engine.volumes[name] = ""
+            self._engine.labels[name] = order.labels
+            self._orders[name] = order
+        return self._volume(name)
 
     async def remove(self, name: str) -> None:
         """Removes a volume with what it holds."""
         await self.inspect(name)
         if users := (await self.users()).get(name):
-            raise ResourceConflict(f"remove {name}: volume is in use - {users}")
+            raise ResourceConflict(f"remove {name}: volume is in use - {users[0].id}")
         del self._engine.volumes[name]
         self._engine.labels.pop(name, None)
+        self._orders.pop(name, None)
         self.files.pop(name, None)
 
 
@@ -101,15 +131,20 @@ class MemoryVolumeArchives:
         yield _pieces(archive)
 
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, clear: bool) -> None:
-        """Unpacks a tar into a volume that stands."""
+        """Unpacks a tar into a volume that stands, all or nothing."""
         await self._volumes.inspect(name)
         archive = b"".join([chunk async for chunk in chunks])
         if self._volumes.files.get(name) and not clear:
             raise ResourceConflict(
-                "The volume holds something already.", hint="Add ?clear=true to remove it first."
+                "The volume holds something already.", hint="Add ?clear=true to replace it."
             )
         files = await anyio.to_thread.run_sync(_unpacked, archive)
         self._volumes.files[name] = files
+
+    async def end_left_over(self) -> int:
+        """Nothing is left over here."""
+        await self._engine.answer()
+        return 0
 
 
 async def _pieces(archive: bytes) -> AsyncIterator[bytes]:

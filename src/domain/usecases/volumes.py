@@ -1,36 +1,68 @@
-"""The host's volumes: shown, made, removed, backed up and restored."""
+"""The host's volumes: shown, made and removed, within what this host allows."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import anyio
 import msgspec
 
-from domain.compose_policy import PolicyRules, judge
-from domain.engine_volumes import EngineVolume, VolumeOrder
-from domain.errors import AgentError, PolicyRefused, ResourceConflict, ResourceNotFound
+from domain.compose_policy import PolicyRules, judge_volume
+from domain.engine_volumes import EngineVolume, VolumeOrder, VolumeUser
+from domain.errors import PolicyRefused, ResourceAmbiguous, ResourceConflict, ResourceNotFound
+from domain.findings import Finding
 from domain.names import EnvironmentName
-from domain.ports.engine_volumes import EngineVolumes, VolumeArchives
+from domain.ports.engine_volumes import EngineVolumes
 from domain.references import name_or_id
+from domain.usecases.container_list import labelled
 from domain.usecases.ownership import Ownership
 from domain.usecases.space import Space
 
 _VOLUME = "volume"
+
+# Names that Docker makes up, and how they begin.
+_MADE_UP = re.compile(r"[0-9a-f]{64}")
+_BEGINNING = re.compile(r"[0-9a-f]{1,63}")
+
+_Users = Mapping[str, Sequence[VolumeUser]]
 
 
 class OwnedVolume(msgspec.Struct, frozen=True, kw_only=True):
     """A volume, who mounts it, and the environment that it belongs to."""
 
     volume: EngineVolume
-    containers: tuple[str, ...] = ()
-    """Names of those that mount it, stopped ones too."""
+    users: tuple[VolumeUser, ...] = ()
+    """Containers that mount it, stopped ones too."""
     environment: EnvironmentName | None = None
     size_bytes: int | None = None
     """None where nobody asked for it, or the Engine cannot tell."""
 
 
+class VolumeFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which volumes are wanted; what is None or empty lets all through."""
+
+    name: str = ""
+    """Part of a name."""
+    labels: tuple[str, ...] = ()
+    """``key`` or ``key=value``, all of which a volume must have."""
+    driver: str = ""
+    environment: str = ""
+    unused: bool | None = None
+
+    def takes(self, found: OwnedVolume) -> bool:
+        """Whether it lets a volume through."""
+        volume = found.volume
+        return (
+            self.name in volume.name
+            and all(labelled(volume.labels, label) for label in self.labels)
+            and self.driver in {"", volume.driver}
+            and self.environment in {"", found.environment}
+            and self.unused in {None, not found.users}
+        )
+
+
 class HostVolumes:
-    """Changes volumes; those of environments only if somebody insists.
+    """Shows, makes and removes volumes; those of environments only if somebody insists.
 
     Args:
         rules: what this host allows.
@@ -40,21 +72,21 @@ class HostVolumes:
         self,
         *,
         volumes: EngineVolumes,
-        archives: VolumeArchives,
         ownership: Ownership,
         space: Space,
         rules: PolicyRules,
     ) -> None:
         self._volumes = volumes
-        self._archives = archives
         self._ownership = ownership
         self._space = space
         self._rules = rules
+        self._one_at_a_time = anyio.Lock()
 
-    async def list(self, *, sizes: bool = False) -> Sequence[OwnedVolume]:
-        """All, sorted by name.
+    async def list(self, wanted: VolumeFilter, *, sizes: bool = False) -> Sequence[OwnedVolume]:
+        """Those that a filter lets through, sorted by name.
 
         Args:
+            wanted: the filter.
             sizes: with their sizes, for which the Engine looks through all files.
 
         Raises:
@@ -62,34 +94,46 @@ class HostVolumes:
         """
         users = await self._volumes.users()
         measured = await self._volumes.sizes() if sizes else {}
-        return [await self._owned(v, users, measured) for v in await self._volumes.list()]
+        found = [await self._owned(v, users, measured) for v in await self._volumes.list()]
+        return [volume for volume in found if wanted.takes(volume)]
 
     async def _owned(
-        self,
-        volume: EngineVolume,
-        users: Mapping[str, Sequence[str]],
-        sizes: Mapping[str, int],
+        self, volume: EngineVolume, users: _Users, sizes: Mapping[str, int]
     ) -> OwnedVolume:
         return OwnedVolume(
             volume=volume,
-            containers=tuple(users.get(volume.name, ())),
+            users=tuple(users.get(volume.name, ())),
             environment=await self._ownership.owner(volume.labels),
             size_bytes=sizes.get(volume.name),
         )
 
-    async def inspect(self, name: str, *, size: bool = True) -> OwnedVolume:
-        """One.
+    async def inspect(self, reference: str, *, size: bool = False) -> OwnedVolume:
+        """One, by its name or, where Docker made that up, by how it begins.
 
         Raises:
             InvalidReference: the text can name none.
             ResourceNotFound: there is none.
+            ResourceAmbiguous: several names begin so.
         """
-        volume = await self._volumes.inspect(name_or_id(_VOLUME, name))
+        volume = await self._find(name_or_id(_VOLUME, reference))
         sizes = await self._volumes.sizes() if size else {}
         return await self._owned(volume, await self._volumes.users(), sizes)
 
+    async def _find(self, reference: str) -> EngineVolume:
+        try:
+            return await self._volumes.inspect(reference)
+        except ResourceNotFound:
+            if not _BEGINNING.fullmatch(reference):
+                raise
+            found = [v for v in await self._volumes.list() if _begins(v.name, reference)]
+            if not found:
+                raise
+        if len(found) > 1:
+            raise ResourceAmbiguous(_VOLUME, reference)
+        return found[0]
+
     async def create(self, order: VolumeOrder) -> OwnedVolume:
-        """Makes one on the host's own disk.
+        """Makes one; Docker makes a name up where the order has none.
 
         Raises:
             InvalidReference: no volume can have the name.
@@ -97,105 +141,48 @@ class HostVolumes:
             ResourceConflict: there is one of that name.
             StorageFull: the disk is as good as full.
         """
-        name_or_id(_VOLUME, order.name)
-        findings = judge(
-            {"services": {}, "volumes": {order.name: {"labels": order.labels}}},
-            self._rules,
-            folder="",
-        )
-        if findings:
-            raise PolicyRefused(findings, asker="volume")
+        if order.name:
+            name_or_id(_VOLUME, order.name)
+        self._judge(order)
         await self._space.require()
-        if any(volume.name == order.name for volume in await self._volumes.list()):
-            raise ResourceConflict(f"There is a volume {order.name!r} already.")
-        return await self._owned(await self._volumes.create(order), {}, {})
+        async with self._one_at_a_time:
+            # The Engine gives one that stands as if it were new.
+            if any(volume.name == order.name for volume in await self._volumes.list()):
+                raise ResourceConflict(f"There is a volume {order.name!r} already.")
+            made = await self._volumes.create(order)
+        return await self._owned(made, {}, {})
 
-    async def remove(self, name: str, *, force: bool) -> None:
+    def _judge(self, order: VolumeOrder) -> None:
+        body: dict[str, Any] = {"driver": order.driver, "labels": order.labels}
+        if order.options:
+            body["driver_opts"] = order.options
+        findings = judge_volume(order.name, body, self._rules)
+        if findings:
+            raise PolicyRefused(tuple(map(_in_the_orders_words, findings)), asker="volume")
+
+    async def remove(self, reference: str, *, force: bool) -> None:
         """Removes one that no container mounts, with all that it holds.
 
         Raises:
             ResourceOwned: it belongs to an environment.
             ResourceConflict: a container mounts it.
         """
-        owned = await self.inspect(name, size=False)
-        await self._ownership.require_free(_VOLUME, name, owned.volume.labels, force=force)
+        owned = await self.inspect(reference)
+        await self.require_free(owned.volume, force=force)
         await self._volumes.remove(owned.volume.name)
 
-    async def prune(self, *, anonymous: bool, dry_run: bool) -> Sequence[OwnedVolume]:
-        """Removes volumes that no container mounts and no environment owns; which went.
-
-        Args:
-            anonymous: only those whose name Docker made up.
-            dry_run: remove nothing.
-        """
-        unused = [
-            owned
-            for owned in await self.list(sizes=True)
-            if not owned.containers
-            and owned.environment is None
-            and (owned.volume.anonymous or not anonymous)
-        ]
-        if dry_run:
-            return unused
-        return [owned for owned in unused if await self._remove_unused(owned.volume.name)]
-
-    async def _remove_unused(self, name: str) -> bool:
-        try:
-            await self._volumes.remove(name)
-        except (ResourceConflict, ResourceNotFound):
-            # Somebody mounted or removed it meanwhile.
-            return False
-        return True
-
-    @asynccontextmanager
-    async def back_up(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """What one holds, as a tar in pieces.
+    async def require_free(self, volume: EngineVolume, *, force: bool) -> None:
+        """Returns if one may be changed.
 
         Raises:
-            ResourceNotFound: there is none.
+            ResourceOwned: it belongs to an environment, and nobody said so.
         """
-        async with self._archives.read(name_or_id(_VOLUME, name)) as pieces:
-            yield pieces
+        await self._ownership.require_free(_VOLUME, volume.name, volume.labels, force=force)
 
-    async def restore(
-        self, name: str, chunks: AsyncIterable[bytes], *, clear: bool, force: bool
-    ) -> OwnedVolume:
-        """Unpacks a tar into one, which is made where there is none; a new one goes if that fails.
 
-        Args:
-            name: of the volume.
-            chunks: the tar, plain or compressed by gzip.
-            clear: remove first what it holds.
-            force: also into one of an environment, or that running containers mount.
+def _begins(name: str, reference: str) -> bool:
+    return _MADE_UP.fullmatch(name) is not None and name.startswith(reference)
 
-        Raises:
-            ResourceOwned: it belongs to an environment.
-            ResourceConflict: a container mounts it, or it holds something and is not cleared.
-            RequestUnreadable: that is no tar, or not a whole one.
-        """
-        name_or_id(_VOLUME, name)
-        made = await self._prepare(name, force=force)
-        try:
-            await self._archives.write(name, chunks, clear=clear)
-        except BaseException:
-            if made:
-                with anyio.CancelScope(shield=True), suppress(AgentError):
-                    await self._volumes.remove(name)
-            raise
-        return await self.inspect(name, size=False)
 
-    async def _prepare(self, name: str, *, force: bool) -> bool:
-        """Whether the volume was made for this."""
-        try:
-            owned = await self.inspect(name, size=False)
-        except ResourceNotFound:
-            await self.create(VolumeOrder(name=name))
-            return True
-        await self._ownership.require_free(_VOLUME, name, owned.volume.labels, force=force)
-        if owned.containers and not force:
-            raise ResourceConflict(
-                f"Volume {name!r} is mounted by {', '.join(owned.containers)}.",
-                hint="Remove them first, or add ?force=true.",
-            )
-        await self._space.require()
-        return False
+def _in_the_orders_words(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, where=finding.where.replace("driver_opts", "options"))

@@ -28,6 +28,7 @@ from entrypoints.http import (
     operations,
     registries,
     system,
+    volume_archives,
     volumes,
 )
 from entrypoints.http.auth import require_key
@@ -67,6 +68,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             networks.router,
             system.router,
             volumes.router,
+            volume_archives.router,
         ],
         guards=[require_key],
         exception_handlers={

@@ -1,30 +1,28 @@
 """The host's volumes: ``/api/v1/volumes``."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post, put
-from litestar.openapi.datastructures import ResponseSpec
+from litestar import Request, Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
-from litestar.response import Stream
 
-from domain.engine_volumes import VolumeOrder
-from domain.usecases.volumes import OwnedVolume
+from domain.engine_volumes import LOCAL, VolumeOrder, VolumeUser
+from domain.quantities import seconds
+from domain.usecases.volume_pruning import PrunedVolumes, VolumePruneWish
+from domain.usecases.volumes import OwnedVolume, VolumeFilter
 from entrypoints.agent import Agent
-from entrypoints.http import sse
 from entrypoints.http.audit import tell
-from entrypoints.http.bodies import chunks, read_json
+from entrypoints.http.bodies import read_json
+from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.responses import problems
-from entrypoints.http.selection import labelled
 
 AnyRequest = Request[Any, Any, Any]
 
-TAR = "application/x-tar"
-
 Limit = Annotated[int, QueryParameter(ge=1, le=5000)]
+
+_EXAMPLE = {"name": "web-101-data", "labels": {"course": "web-101"}}
 
 
 class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,41 +32,39 @@ class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
     driver: str
     labels: Mapping[str, str]
     options: Mapping[str, str]
-    """Where it lies, if that is not Docker's own folder."""
+    """What its driver was told: where it lies, if that is not Docker's own folder."""
     created_at: datetime | None
     anonymous: bool
     """Whether Docker made its name up."""
-    containers: tuple[str, ...]
-    """Names of those that mount it, stopped ones too."""
+    used_by: tuple[VolumeUser, ...]
+    """Containers that mount it, stopped ones too."""
     environment: str | None
     """To which it belongs."""
     size_bytes: int | None
-    """Null where nobody asked for it."""
+    """Null where nobody asked for it, or Docker cannot tell."""
 
 
 class VolumeList(msgspec.Struct, frozen=True, kw_only=True):
     """Volumes, sorted by name."""
 
     volumes: tuple[VolumeView, ...]
+    total: int
+    """How many there are, with those beyond `limit`."""
 
 
 class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A volume that shall be, on the host's own disk."""
+    """A volume that shall be."""
 
-    name: str
+    name: str = ""
+    """Made up by Docker where there is none."""
+    driver: str = LOCAL
+    options: Mapping[str, str] = {}
+    """For its driver; only where the policy is `trusted`, as they can name any folder."""
     labels: Mapping[str, str] = {}
 
 
-class PrunedVolumes(msgspec.Struct, frozen=True, kw_only=True):
-    """Volumes that went, or would go."""
-
-    dry_run: bool
-    volumes: tuple[str, ...]
-    """Their names, sorted."""
-    freed_bytes: int
-
-
-def _view(owned: OwnedVolume) -> VolumeView:
+def volume_view(owned: OwnedVolume) -> VolumeView:
+    """A volume as the API shows it."""
     volume = owned.volume
     return VolumeView(
         name=volume.name,
@@ -77,7 +73,7 @@ def _view(owned: OwnedVolume) -> VolumeView:
         options=volume.options,
         created_at=volume.created_at,
         anonymous=volume.anonymous,
-        containers=owned.containers,
+        used_by=owned.users,
         environment=owned.environment,
         size_bytes=owned.size_bytes,
     )
@@ -86,113 +82,95 @@ def _view(owned: OwnedVolume) -> VolumeView:
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_volumes(
     request: AnyRequest,
-    name: FromQuery[str | None] = None,
+    name: FromQuery[str] = "",
     label: FromQuery[list[str] | None] = None,
-    environment: FromQuery[str | None] = None,
-    unused: FromQuery[bool] = False,
-    sizes: FromQuery[bool] = False,
+    driver: FromQuery[str] = "",
+    environment: FromQuery[str] = "",
+    unused: FromQuery[bool | None] = None,
+    size: FromQuery[bool] = False,
     limit: Limit = 500,
 ) -> VolumeList:
-    """All volumes of the host, with who mounts each.
+    """All volumes of the host, with who mounts each, sorted by name.
 
-    `name` is a part of the name, `label` is `key` or `key=value`, `unused=true` those that no
-    container mounts; `sizes=true` measures them, which takes its time.
+    `name` is a part of the name; `label=key` and `label=key=value` may come several times;
+    `environment` is one that they belong to; `unused=true` are those that no container mounts.
+    `size=true` measures them, for which Docker looks through all files.
     """
-    found = [
-        view
-        for view in map(_view, await _agent(request).volumes.list(sizes=sizes))
-        if (name is None or name in view.name)
-        and labelled(view.labels, label)
-        and environment in {None, view.environment}
-        and not (unused and view.containers)
-    ]
-    return VolumeList(volumes=tuple(found[:limit]))
+    wanted = VolumeFilter(
+        name=name,
+        labels=tuple(label or ()),
+        driver=driver,
+        environment=environment,
+        unused=unused,
+    )
+    found = await _agent(request).volumes.host.list(wanted, sizes=size)
+    return VolumeList(volumes=tuple(map(volume_view, found[:limit])), total=len(found))
 
 
-@get("/{name:str}", responses=problems(401, 404, 422, 502, 503))
-async def inspect_volume(request: AnyRequest, name: FromPath[str]) -> VolumeView:
-    """One volume, with its size."""
-    return _view(await _agent(request).volumes.inspect(name))
+@get("/{reference:str}", responses=problems(401, 404, 409, 422, 502, 503))
+async def inspect_volume(
+    request: AnyRequest, reference: FromPath[str], size: FromQuery[bool] = True
+) -> VolumeView:
+    """One volume, by its name or, where Docker made that up, by how it begins.
+
+    `size=false` spares Docker to measure it.
+    """
+    return volume_view(await _agent(request).volumes.host.inspect(reference, size=size))
 
 
-@post("/", responses=problems(401, 408, 409, 413, 422, 502, 503, 507))
+@post(
+    "/",
+    status_code=201,
+    operation_class=takes_json(VolumeRequest, _EXAMPLE),
+    responses=problems(401, 408, 409, 413, 422, 502, 503, 507),
+)
 async def create_volume(request: AnyRequest) -> Response[VolumeView]:
-    """Makes a volume."""
+    """Makes a volume, held to the same policy as those of bundles: 422 with every finding.
+
+    Drivers other than `local`, and options, which could make it any folder of the host, are for
+    hosts with the policy `trusted`.
+    """
     wanted = await read_json(request, VolumeRequest)
     tell(request, target=wanted.name)
-    order = VolumeOrder(name=wanted.name, labels=wanted.labels)
-    view = _view(await _agent(request).volumes.create(order))
+    order = VolumeOrder(
+        name=wanted.name, driver=wanted.driver, options=wanted.options, labels=wanted.labels
+    )
+    view = volume_view(await _agent(request).volumes.host.create(order))
     location = f"/api/v1/volumes/{view.name}"
     return Response(view, status_code=201, headers={"location": location})
 
 
-@delete("/{name:str}", status_code=204, responses=problems(401, 404, 409, 422, 502, 503))
+@delete("/{reference:str}", status_code=204, responses=problems(401, 404, 409, 422, 502, 503))
 async def remove_volume(
-    request: AnyRequest, name: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
 ) -> None:
     """Removes a volume that no container mounts; `force=true` also one of an environment."""
-    await _agent(request).volumes.remove(name, force=force)
+    await _agent(request).volumes.host.remove(reference, force=force)
 
 
-@post("/prune", responses=problems(401, 422, 502, 503))
+@post("/prune", status_code=200, responses=problems(401, 422, 502, 503))
 async def prune_volumes(
-    request: AnyRequest, anonymous: FromQuery[bool] = True, dry_run: FromQuery[bool] = False
-) -> Response[PrunedVolumes]:
-    """Removes volumes that no container mounts and no environment owns.
-
-    Those whose name Docker made up, with `anonymous=false` all; `dry_run=true` tells which, and how
-    much that would free.
-    """
-    gone = await _agent(request).volumes.prune(anonymous=anonymous, dry_run=dry_run)
-    view = PrunedVolumes(
-        dry_run=dry_run,
-        volumes=tuple(owned.volume.name for owned in gone),
-        freed_bytes=sum(owned.size_bytes or 0 for owned in gone),
-    )
-    return Response(view, status_code=200)
-
-
-@get(
-    "/{name:str}/archive",
-    media_type=TAR,
-    responses={
-        200: ResponseSpec(bytes, description="What the volume holds, as a tar.", media_type=TAR),
-        **problems(401, 404, 422, 502, 503),
-    },
-)
-async def back_up_volume(request: AnyRequest, name: FromPath[str]) -> Stream:
-    """What a volume holds, as a tar; containers may write to it meanwhile."""
-    stack = AsyncExitStack()
-    pieces = await stack.enter_async_context(_agent(request).volumes.back_up(name))
-    headers = {**sse.HEADERS, "content-disposition": f'attachment; filename="{name}.tar"'}
-    return Stream(_closing(stack, pieces), media_type=TAR, headers=headers)
-
-
-async def _closing(stack: AsyncExitStack, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with stack:
-        async for piece in pieces:
-            yield piece
-
-
-@put(
-    "/{name:str}/archive",
-    request_max_body_size=None,
-    responses=problems(401, 404, 408, 409, 413, 422, 502, 503, 507),
-)
-async def restore_volume(
     request: AnyRequest,
-    name: FromPath[str],
-    clear: FromQuery[bool] = False,
-    force: FromQuery[bool] = False,
-) -> VolumeView:
-    """Unpacks a tar, plain or compressed by gzip, into a volume, which is made if need be.
+    all_unused: Annotated[bool, QueryParameter(name="all")] = False,
+    dry_run: FromQuery[bool] = False,
+    label: FromQuery[list[str] | None] = None,
+    older_than: FromQuery[str | None] = None,
+) -> PrunedVolumes:
+    """Removes volumes that no container mounts, stopped ones counted, and no environment owns.
 
-    One that holds something is left alone, unless `clear=true` removes that first. `force=true`
-    also writes into the volume of an environment, or one that containers mount.
+    Those whose name Docker made up, with `all=true` also those that somebody named; `dry_run=true`
+    only tells which would go, and how much they hold. `label=key` or `label=key=value` and
+    `older_than=24h` leave others out. What could not go stands in `kept`, with the reason.
     """
     agent = _agent(request)
-    body = chunks(request, max_bytes=agent.settings.max_unpacked_bytes)
-    return _view(await agent.volumes.restore(name, body, clear=clear, force=force))
+    age = None if older_than is None else timedelta(seconds=seconds(older_than))
+    wish = VolumePruneWish(
+        all_unused=all_unused,
+        labels=tuple(label or ()),
+        before=None if age is None else agent.clock.now() - age,
+        dry_run=dry_run,
+    )
+    return await agent.volumes.pruning.prune(wish)
 
 
 def _agent(request: AnyRequest) -> Agent:
@@ -202,15 +180,7 @@ def _agent(request: AnyRequest) -> Agent:
 
 router = Router(
     path="/api/v1/volumes",
-    route_handlers=[
-        list_volumes,
-        create_volume,
-        prune_volumes,
-        inspect_volume,
-        back_up_volume,
-        restore_volume,
-        remove_volume,
-    ],
+    route_handlers=[list_volumes, create_volume, prune_volumes, inspect_volume, remove_volume],
     tags=["volumes"],
     security=[{"serverKey": []}],
 )
