@@ -53,10 +53,6 @@ class DockerVolumeArchives:
         self._helpers = VolumeHelpers(client, owner=owner)
         self._streams = Streams(THREADS)
 
-    def end(self) -> None:
-        """Ends all that is being read; for the agent's own end."""
-        self._streams.end()
-
     @asynccontextmanager
     async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """A volume as a tar, in pieces."""

@@ -120,9 +120,6 @@ class MemoryVolumeArchives:
         self._engine = engine
         self._volumes = volumes
 
-    def end(self) -> None:
-        """Nothing goes on here."""
-
     @asynccontextmanager
     async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """A volume as a tar, in pieces."""
