@@ -656,6 +656,7 @@ def _changes(
         mending=mending,
         consistency=consistency,
         clearing=clearing,
+        archives=runtime.volume_archives,
         lifecycle=lifecycle,
         clock=clock,
         log=log,

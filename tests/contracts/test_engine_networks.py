@@ -9,8 +9,8 @@ import pytest
 
 from adapters.docker.client import EngineClient
 from adapters.docker.networks import DockerNetworksOfHost
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.networks import MemoryNetworksOfHost
-from adapters.memory.runtime import MemoryEngine
 from domain.containers import PROJECT_LABEL
 from domain.engine_networks import Attachment, NetworkOrder, NetworkRange
 from domain.errors import ResourceConflict, ResourceNotFound

@@ -11,7 +11,7 @@ import pytest
 from adapters.docker.client import EngineClient
 from adapters.docker.volume_archives import DockerVolumeArchives
 from adapters.docker.volumes import DockerVolumes
-from adapters.memory.runtime import MemoryEngine
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder

@@ -104,8 +104,7 @@ async def test_what_was_about_to_take_its_place_does_so_at_the_next_start(
     stage = f"{STAGE}0123"
     _run(host, volume, f"cd /v; STAGE={stage}; mkdir $STAGE; echo 1 > $STAGE/a; echo > $STAGE/b")
     _run(host, volume, f"cd /v; STAGE={stage}; {done or 'echo > old'}")
-    variables = {"CLEAR": "yes", "STAGE": stage}
-    script = Script(task=Task.REPLACE, text=REPLACE, variables=variables)
+    script = Script(task=Task.REPLACE, text=REPLACE, stage=stage, clear=True)
     left = AsyncExitStack()
     await left.enter_async_context(
         VolumeHelpers(client, owner=owner).writer(engine.BASE_IMAGE, volume, script)
@@ -123,7 +122,7 @@ async def test_helpers_of_other_agents_are_left_alone(
     volume = await _volume(host, client)
     helpers = VolumeHelpers(client, owner=f"owner-{uuid4().hex[:12]}")
     async with helpers.reader(volume):
-        assert await engine_archives(client, "somebody-else").end_left_over() == 0
+        assert await engine_archives(client, f"owner-{uuid4().hex[:12]}").end_left_over() == 0
         assert len(_helpers(host, volume)) == 1
 
 

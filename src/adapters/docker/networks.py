@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from docker import APIClient
 from docker.types import IPAMConfig, IPAMPool
 
-from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker.client import EngineClient
 from adapters.docker.moments import moment
 from adapters.docker.named import named
 from domain.engine_networks import (
@@ -31,7 +31,7 @@ class DockerNetworksOfHost:
 
     async def list(self) -> Sequence[EngineNetwork]:
         """All, sorted by name and then identifier; one call."""
-        rows = await self._client.call("listing networks", lambda api: api.networks())
+        rows = await self._client.ask("listing networks", lambda api: api.networks())
         return sorted((_network(row) for row in rows), key=lambda n: (n.name, n.id))
 
     async def inspect(self, reference: str) -> NetworkDetails:
@@ -44,7 +44,7 @@ class DockerNetworksOfHost:
             return row, api.containers(all=True, filters=within)
 
         with named("network", reference):
-            row, containers = await self._client.call("looking at a network", work)
+            row, containers = await self._client.ask("looking at a network", work)
         running = [_endpoint(i, entry) for i, entry in (row.get("Containers") or {}).items()]
         known = {endpoint.container_id for endpoint in running}
         others = [_stopped(entry) for entry in containers if entry["Id"] not in known]
@@ -53,7 +53,7 @@ class DockerNetworksOfHost:
 
     async def in_use(self) -> frozenset[str]:
         """Names and identifiers of the networks that any container is in, stopped ones too."""
-        rows = await self._client.call(
+        rows = await self._client.ask(
             "looking who is in networks", lambda api: api.containers(all=True)
         )
         # One that never ran knows its networks by name only.
@@ -112,7 +112,7 @@ class DockerNetworksOfHost:
             await self._change("removing a network", lambda api: api.remove_network(network_id))
 
     async def _change(self, what: str, work: Callable[[APIClient], T]) -> T:
-        return await self._client.call(what, work, seconds=CHANGE_SECONDS)
+        return await self._client.change(what, work)
 
 
 def _network(row: _Json) -> EngineNetwork:

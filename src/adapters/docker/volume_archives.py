@@ -51,7 +51,7 @@ class DockerVolumeArchives:
         self._client = client
         self._agent_image = agent_image
         self._helpers = VolumeHelpers(client, owner=owner)
-        self._streams = Streams(THREADS)
+        self._streams = Streams(THREADS, wait_seconds=client.limits.ask_seconds)
 
     @asynccontextmanager
     async def read(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -66,16 +66,23 @@ class DockerVolumeArchives:
                 for piece in answer.pieces():
                     feed.put(piece)
 
-            path = f"/containers/{container}/archive"
-            await stream.start(Answer(self._base_url, path, {"path": "/volume/."}), feed, pump)
+            answer = Answer(
+                self._base_url,
+                f"/containers/{container}/archive",
+                {"path": "/volume/."},
+                seconds=_PAUSE_SECONDS,
+                endless=False,
+            )
+            await stream.start(answer, feed, pump)
             yield _pieces(feed)
 
     async def write(self, name: str, chunks: AsyncIterable[bytes], *, clear: bool) -> None:
         """Unpacks a tar into a volume that stands, all or nothing."""
         image = self._require_image()
         await self._require(name)
-        variables = {"CLEAR": "yes" if clear else "no", "STAGE": f"{STAGE}{token_hex(8)}"}
-        unpack = Script(task=Task.UNPACK, text=UNPACK, variables=variables)
+        stage = f"{STAGE}{token_hex(8)}"
+        unpack = Script(task=Task.UNPACK, text=UNPACK, stage=stage, clear=clear)
+        replace = Script(task=Task.REPLACE, text=REPLACE, stage=stage, clear=clear)
         # It stands until all is done, so that the next start of a killed agent knows of it.
         async with self._helpers.writer(image, name, unpack) as container:
             try:
@@ -83,10 +90,10 @@ class DockerVolumeArchives:
             except ResourceConflict:
                 raise
             except BaseException:
-                await self._discard(image, name)
+                await self._discard(image, name, stage)
                 raise
             with anyio.CancelScope(shield=True):
-                await self._replace(image, name, variables)
+                await self._replace(image, name, replace)
 
     async def _unpack(self, container: str, chunks: AsyncIterable[bytes]) -> None:
         async with ContainerInput(self._base_url, container) as entry:
@@ -100,13 +107,13 @@ class DockerVolumeArchives:
             await entry.end()
             _check(await self._helpers.end(container))
 
-    async def _discard(self, image: str, name: str) -> None:
+    async def _discard(self, image: str, name: str, stage: str) -> None:
         """What cannot be removed now goes with the next restore, or the agent's next start."""
+        script = Script(task=Task.DISCARD, text=DISCARD, stage=stage)
         with anyio.move_on_after(_UNDO_SECONDS, shield=True), suppress(AgentError):
-            await self._helpers.run(image, name, Script(task=Task.DISCARD, text=DISCARD))
+            await self._helpers.run(image, name, script)
 
-    async def _replace(self, image: str, name: str, variables: dict[str, str]) -> None:
-        script = Script(task=Task.REPLACE, text=REPLACE, variables=variables)
+    async def _replace(self, image: str, name: str, script: Script) -> None:
         try:
             ended = await self._helpers.run(image, name, script)
         except (EngineUnavailable, EngineRefused) as fault:
@@ -116,7 +123,7 @@ class DockerVolumeArchives:
                 hint="Restore it again, with ?clear=true.",
             ) from fault
         if ended.status == NOT_EMPTY:
-            await self._discard(image, name)
+            await self._discard(image, name, script.stage)
         _check(ended)
 
     async def end_left_over(self) -> int:
@@ -136,7 +143,7 @@ class DockerVolumeArchives:
             # First of all the one that still writes.
             await self._helpers.remove(helper.container)
             await self._require(helper.volume)
-            await self._discard(self._agent_image, helper.volume)
+            await self._discard(self._agent_image, helper.volume, helper.stage)
 
     def _require_image(self) -> str:
         if self._agent_image is None:
@@ -149,7 +156,7 @@ class DockerVolumeArchives:
     async def _require(self, name: str) -> None:
         # The Engine would make one that is missing.
         with named("volume", name):
-            await self._client.call("looking at a volume", lambda api: api.inspect_volume(name))
+            await self._client.ask("looking at a volume", lambda api: api.inspect_volume(name))
 
 
 def _check(ended: Ended) -> None:

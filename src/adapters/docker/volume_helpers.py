@@ -9,12 +9,12 @@ from secrets import token_hex
 from typing import Any, TypeVar
 
 import anyio
-import docker.errors
 import msgspec
 from docker import APIClient
 from docker.types import LogConfig
 
-from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker.client import EngineClient
+from adapters.docker.removal import remove_container
 from domain.containers import HELPER_LABEL
 from domain.errors import AgentError, EngineUnavailable
 
@@ -28,6 +28,8 @@ _EMPTY_IMAGE = "container-host-agent/empty:latest"
 
 _VOLUME_LABEL = "container-host-agent.volume"
 _TASK_LABEL = "container-host-agent.task"
+_STAGE_LABEL = "container-host-agent.stage"
+_RUN_LABEL = "container-host-agent.run"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 1.0
 
 
@@ -45,7 +47,10 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
     task: Task
     text: str
-    variables: Mapping[str, str] = {}
+    stage: str
+    """The folder of the volume that it works on, ``$STAGE`` in the script."""
+    clear: bool = False
+    """Whether what the volume holds may go; ``$CLEAR`` is ``yes`` or ``no``."""
 
 
 class LeftHelper(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,7 @@ class LeftHelper(msgspec.Struct, frozen=True, kw_only=True):
     container: str
     volume: str
     task: Task | None
+    stage: str
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +81,8 @@ class VolumeHelpers:
     def __init__(self, client: EngineClient, *, owner: str) -> None:
         self._client = client
         self._owner = owner
+        # What an agent itself has at work is not what an earlier one left.
+        self._run = token_hex(8)
 
     @asynccontextmanager
     async def reader(self, volume: str) -> AsyncIterator[str]:
@@ -102,10 +110,10 @@ class VolumeHelpers:
             api.create_container(
                 image,
                 name=name,
-                labels=self._labels(volume, script.task),
+                labels={**self._labels(volume, script.task), _STAGE_LABEL: script.stage},
                 entrypoint=["sh", "-c", script.text],
                 user="0:0",
-                environment=dict(script.variables),
+                environment={"STAGE": script.stage, "CLEAR": "yes" if script.clear else "no"},
                 stdin_open=True,
                 healthcheck={"test": ["NONE"]},
                 network_disabled=True,
@@ -145,14 +153,14 @@ class VolumeHelpers:
         raise EngineUnavailable(f"The volume was not written within {END_SECONDS:g} s.")
 
     async def _status(self, container: str) -> int | None:
-        row = await self._client.call(
+        row = await self._client.look(
             "looking at a helper", lambda api: api.inspect_container(container)
         )
         ended = row["State"]["Status"] in {"exited", "dead"}
         return int(row["State"]["ExitCode"]) if ended else None
 
     async def _output(self, container: str) -> str:
-        last = await self._client.call(
+        last = await self._client.look(
             "reading what a helper printed", lambda api: api.logs(container, tail=3)
         )
         return str(last.decode(errors="replace")).strip()
@@ -164,34 +172,41 @@ class VolumeHelpers:
             return await self.end(container)
 
     async def left_over(self) -> Sequence[LeftHelper]:
-        """Helpers of the owner that stand."""
+        """Helpers of the owner that an earlier run of it made."""
         filters = {"label": f"{HELPER_LABEL}={self._owner}"}
-        rows = await self._client.call(
+        rows = await self._client.ask(
             "looking for helpers", lambda api: api.containers(all=True, filters=filters)
         )
-        return [_left(row["Id"], row["Labels"]) for row in rows]
+        return [
+            _left(row["Id"], row["Labels"])
+            for row in rows
+            if row["Labels"].get(_RUN_LABEL) != self._run
+        ]
 
     async def remove(self, container: str) -> None:
         """Removes a helper, running or not; one that has gone is fine."""
-
-        def work(api: APIClient) -> None:
-            with suppress(docker.errors.NotFound):
-                api.remove_container(container, force=True)
-
-        await self._change("removing a helper", work)
+        await self._change("removing a helper", lambda api: remove_container(api, container))
 
     def _labels(self, volume: str, task: Task) -> dict[str, str]:
-        return {HELPER_LABEL: self._owner, _VOLUME_LABEL: volume, _TASK_LABEL: task.value}
+        return {
+            HELPER_LABEL: self._owner,
+            _RUN_LABEL: self._run,
+            _VOLUME_LABEL: volume,
+            _TASK_LABEL: task.value,
+        }
 
     async def _change(self, what: str, work: Callable[[APIClient], T]) -> T:
-        return await self._client.call(what, work, seconds=CHANGE_SECONDS)
+        return await self._client.change(what, work)
 
 
 def _left(container: str, labels: Mapping[str, str]) -> LeftHelper:
     task = labels.get(_TASK_LABEL, "")
     known = {member.value: member for member in Task}
     return LeftHelper(
-        container=container, volume=labels.get(_VOLUME_LABEL, ""), task=known.get(task)
+        container=container,
+        volume=labels.get(_VOLUME_LABEL, ""),
+        task=known.get(task),
+        stage=labels.get(_STAGE_LABEL, ""),
     )
 
 

@@ -13,10 +13,10 @@ STAGE = ".container-host-agent-restore-"
 
 _ENTRIES = "./* ./.[!.]* ./..?*"
 
-DISCARD = f"cd /volume && rm -rf ./{STAGE}*"
+DISCARD = 'cd /volume && rm -rf "./$STAGE" "./$STAGE-whole"'
 
 UNPACK = (
-    f"{DISCARD} || exit 1; "
+    f"cd /volume && rm -rf ./{STAGE}* || exit 1; "
     f'[ "$CLEAR" = yes ] || [ -z "$(ls -A . | head -n 1)" ] || exit {NOT_EMPTY}; '
     # As the volume itself, unless the archive tells otherwise.
     'mkdir "$STAGE" && chown "$(stat -c %u:%g .)" "$STAGE" && chmod "$(stat -c %a .)" "$STAGE" '

@@ -6,7 +6,7 @@ from typing import Any
 
 from docker import APIClient
 
-from adapters.docker.client import CHANGE_SECONDS, EngineClient
+from adapters.docker.client import EngineClient
 from adapters.docker.moments import moment
 from adapters.docker.named import named
 from adapters.docker.refusals import refused
@@ -27,25 +27,25 @@ class DockerVolumes:
 
     async def list(self) -> Sequence[EngineVolume]:
         """All, sorted by name; one call."""
-        answer = await self._client.call("listing volumes", lambda api: api.volumes())
+        answer = await self._client.ask("listing volumes", lambda api: api.volumes())
         return sorted((_volume(row) for row in answer["Volumes"] or []), key=lambda v: v.name)
 
     async def inspect(self, name: str) -> EngineVolume:
         """One volume."""
         with named("volume", name):
             return _volume(
-                await self._client.call("looking at a volume", lambda api: api.inspect_volume(name))
+                await self._client.ask("looking at a volume", lambda api: api.inspect_volume(name))
             )
 
     async def sizes(self) -> Mapping[str, int]:
         """Volume → bytes, as far as the Engine can tell."""
-        rows = await self._client.call("measuring volumes", _usage, seconds=CHANGE_SECONDS)
+        rows = await self._client.change("measuring volumes", _usage)
         sizes = {row["Name"]: int((row.get("UsageData") or {}).get("Size", -1)) for row in rows}
         return {name: size for name, size in sizes.items() if size >= 0}
 
     async def users(self) -> Mapping[str, Sequence[VolumeUser]]:
         """Volume → the containers that mount it, stopped ones too, sorted by name."""
-        rows = await self._client.call(
+        rows = await self._client.ask(
             "looking who mounts volumes", lambda api: api.containers(all=True)
         )
         found: dict[str, set[VolumeUser]] = defaultdict(set)
@@ -58,7 +58,7 @@ class DockerVolumes:
     async def create(self, order: VolumeOrder) -> EngineVolume:
         """Makes a volume."""
         with named("volume", order.name):
-            row = await self._client.call(
+            row = await self._client.change(
                 "making a volume",
                 lambda api: api.create_volume(
                     order.name or None,
@@ -66,16 +66,13 @@ class DockerVolumes:
                     driver_opts=dict(order.options) or None,
                     labels=dict(order.labels),
                 ),
-                seconds=CHANGE_SECONDS,
             )
         return _volume(row)
 
     async def remove(self, name: str) -> None:
         """Removes a volume with what it holds."""
         with named("volume", name):
-            await self._client.call(
-                "removing a volume", lambda api: api.remove_volume(name), seconds=CHANGE_SECONDS
-            )
+            await self._client.change("removing a volume", lambda api: api.remove_volume(name))
 
 
 def _usage(api: APIClient) -> Sequence[_Json]:

@@ -1,10 +1,11 @@
 """Networks of the in-memory Engine."""
 
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv4Network
 
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.references import found
-from adapters.memory.runtime import MemoryEngine
 from domain.engine_networks import (
     Attachment,
     Endpoint,
@@ -51,12 +52,12 @@ class MemoryNetworksOfHost:
 
     async def list(self) -> Sequence[EngineNetwork]:
         """All, sorted by name and then identifier."""
-        await self._engine.answer()
+        await self._engine.answer("list networks")
         return sorted(self._all().values(), key=lambda n: (n.name, n.id))
 
     async def inspect(self, reference: str) -> NetworkDetails:
         """One network, and the containers in it."""
-        await self._engine.answer()
+        await self._engine.answer(f"look at network {reference}")
         network = self._named(reference)
         joined = {**dict.fromkeys(self._ordered(network.name), ""), **self._of(network.name)}
         endpoints = [
@@ -89,7 +90,7 @@ class MemoryNetworksOfHost:
 
     async def in_use(self) -> frozenset[str]:
         """Names of the networks that any container is in."""
-        await self._engine.answer()
+        await self._engine.answer("look who is in networks")
         joined = {
             network
             for network, containers in self._endpoints.items()
@@ -105,7 +106,12 @@ class MemoryNetworksOfHost:
 
     async def create(self, order: NetworkOrder) -> str:
         """Makes a network; its identifier."""
-        await self._engine.answer()
+        identifier = self._engine.new_id()
+        change = partial(self._create, identifier, order)
+        await self._engine.answer(f"create network {order.name}", change)
+        return identifier
+
+    def _create(self, identifier: str, order: NetworkOrder) -> None:
         if order.name in self._all():
             raise ResourceConflict(f"network with name {order.name} already exists")
         wanted = IPv4Network(order.subnet)
@@ -113,7 +119,7 @@ class MemoryNetworksOfHost:
             if wanted.overlaps(IPv4Network(taken)):
                 raise ResourceConflict("Pool overlaps with other one on this address space")
         network = EngineNetwork(
-            id=self._engine.new_id(),
+            id=identifier,
             name=order.name,
             driver=order.driver,
             internal=order.internal,
@@ -122,14 +128,14 @@ class MemoryNetworksOfHost:
             options=order.options,
         )
         self._made[order.name] = network
-        self._engine.networks[order.name] = ""
-        self._engine.subnets[order.name] = order.subnet
-        self._engine.labels[order.name] = order.labels
-        return network.id
+        self._engine.create_network(order.name, "", order.subnet, order.labels)
 
     async def connect(self, network_id: str, attachment: Attachment) -> None:
         """Lets a container join."""
-        await self._engine.answer()
+        change = partial(self._connect, network_id, attachment)
+        await self._engine.answer(f"connect to network {network_id}", change)
+
+    def _connect(self, network_id: str, attachment: Attachment) -> None:
         network, container = self._named(network_id), self._container(attachment.container)
         joined = self._endpoints.setdefault(network.name, {})
         if container in joined:
@@ -155,21 +161,25 @@ class MemoryNetworksOfHost:
 
     async def disconnect(self, network_id: str, container: str, *, force: bool) -> None:  # noqa: ARG002
         """Takes a container out."""
-        await self._engine.answer()
+        change = partial(self._disconnect, network_id, container)
+        await self._engine.answer(f"disconnect from network {network_id}", change)
+
+    def _disconnect(self, network_id: str, container: str) -> None:
         network, name = self._named(network_id), self._container(container)
         if self._endpoints.get(network.name, {}).pop(name, None) is None:
             raise ResourceConflict(f"container {name} is not connected to network {network.name}")
 
     async def remove(self, network_id: str) -> None:
         """Removes a network."""
-        await self._engine.answer()
+        await self._engine.answer(f"remove network {network_id}", partial(self._remove, network_id))
+
+    def _remove(self, network_id: str) -> None:
         network = self._named(network_id)
         standing = self._engine.containers
         joined = [standing[name] for name in self._of(network.name) if name in standing]
         if network.name in self.active or any(one.running for one in joined):
             raise ResourceConflict(f"network {network.name} has active endpoints")
-        for known in (self._engine.networks, self._engine.subnets, self._engine.labels):
-            known.pop(network.name, None)
+        self._engine.remove_network(network.name)
         self._made.pop(network.name, None)
         self._endpoints.pop(network.name, None)
 

@@ -4,10 +4,11 @@ import io
 import tarfile
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
 
-from adapters.memory.runtime import MemoryEngine
+from adapters.memory.engine import MemoryEngine
 from domain.engine_volumes import EngineVolume, VolumeOrder, VolumeUser
 from domain.errors import RequestUnreadable, ResourceConflict, ResourceNotFound
 
@@ -30,7 +31,7 @@ class MemoryVolumes:
 
     async def list(self) -> Sequence[EngineVolume]:
         """All, sorted by name."""
-        await self._engine.answer()
+        await self._engine.answer("list volumes")
         return [self._volume(name) for name in sorted(self._engine.volumes)]
 
     def _volume(self, name: str) -> EngineVolume:
@@ -46,14 +47,17 @@ class MemoryVolumes:
 
     async def inspect(self, name: str) -> EngineVolume:
         """One volume."""
-        await self._engine.answer()
+        await self._engine.answer(f"look at volume {name}")
+        self._require(name)
+        return self._volume(name)
+
+    def _require(self, name: str) -> None:
         if name not in self._engine.volumes:
             raise ResourceNotFound("volume", name)
-        return self._volume(name)
 
     async def sizes(self) -> Mapping[str, int]:
         """Volume → bytes."""
-        await self._engine.answer()
+        await self._engine.answer("measure volumes")
         return {
             name: sum(len(content) for content in self.files.get(name, {}).values())
             for name in self._engine.volumes
@@ -61,7 +65,10 @@ class MemoryVolumes:
 
     async def users(self) -> Mapping[str, Sequence[VolumeUser]]:
         """Volume → the containers that mount it."""
-        await self._engine.answer()
+        await self._engine.answer("look who mounts volumes")
+        return self._users()
+
+    def _users(self) -> Mapping[str, Sequence[VolumeUser]]:
         found = {
             volume: {
                 *self._mounts.get(volume, ()),
@@ -94,21 +101,25 @@ class MemoryVolumes:
 
     async def create(self, order: VolumeOrder) -> EngineVolume:
         """Makes a volume; one of the name that stands is given as it is."""
-        await self._engine.answer()
         name = order.name or self._engine.new_id()
-        if name not in self._engine.volumes:
-            self._engine.volumes[name] = ""
-            self._engine.labels[name] = order.labels
-            self._orders[name] = order
+        change = partial(self._create, name, order)
+        await self._engine.answer(f"create volume {name}", change)
         return self._volume(name)
+
+    def _create(self, name: str, order: VolumeOrder) -> None:
+        if name not in self._engine.volumes:
+            self._engine.create_volume(name, "", order.labels)
+            self._orders[name] = order
 
     async def remove(self, name: str) -> None:
         """Removes a volume with what it holds."""
-        await self.inspect(name)
-        if users := (await self.users()).get(name):
+        await self._engine.answer(f"remove volume {name}", partial(self._remove, name))
+
+    def _remove(self, name: str) -> None:
+        self._require(name)
+        if users := self._users().get(name):
             raise ResourceConflict(f"remove {name}: volume is in use - {users[0].id}")
-        del self._engine.volumes[name]
-        self._engine.labels.pop(name, None)
+        self._engine.remove_volume(name)
         self._orders.pop(name, None)
         self.files.pop(name, None)
 
@@ -136,11 +147,15 @@ class MemoryVolumeArchives:
                 "The volume holds something already.", hint="Add ?clear=true to replace it."
             )
         files = await anyio.to_thread.run_sync(_unpacked, archive)
-        self._volumes.files[name] = files
+
+        def change() -> None:
+            self._volumes.files[name] = files
+
+        await self._engine.answer(f"write volume {name}", change)
 
     async def end_left_over(self) -> int:
         """Nothing is left over here."""
-        await self._engine.answer()
+        await self._engine.answer("list helpers")
         return 0
 
 

@@ -133,7 +133,7 @@ def _details(owned: OwnedNetwork, details: NetworkDetails) -> NetworkDetailsView
 async def list_networks(
     request: AnyRequest,
     name: FromQuery[str] = "",
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     driver: FromQuery[str] = "",
     environment: FromQuery[str] = "",
     unused: FromQuery[bool | None] = None,
@@ -147,7 +147,7 @@ async def list_networks(
     """
     wanted = NetworkFilter(
         name=name,
-        labels=tuple(label or ()),
+        labels=label,
         driver=driver,
         environment=environment,
         unused=unused,
@@ -242,7 +242,7 @@ async def remove_network(
 async def prune_networks(
     request: AnyRequest,
     dry_run: FromQuery[bool] = False,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     older_than: FromQuery[str | None] = None,
 ) -> PrunedNetworks:
     """Removes networks that no container is in, stopped ones counted, and no environment owns.
@@ -252,7 +252,7 @@ async def prune_networks(
     """
     agent = _agent(request)
     before = None if older_than is None else agent.clock.now() - _age(older_than)
-    wish = NetworkPruneWish(labels=tuple(label or ()), before=before, dry_run=dry_run)
+    wish = NetworkPruneWish(labels=label, before=before, dry_run=dry_run)
     return await agent.networks.pruning.prune(wish)
 
 

@@ -83,7 +83,7 @@ def volume_view(owned: OwnedVolume) -> VolumeView:
 async def list_volumes(
     request: AnyRequest,
     name: FromQuery[str] = "",
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     driver: FromQuery[str] = "",
     environment: FromQuery[str] = "",
     unused: FromQuery[bool | None] = None,
@@ -98,7 +98,7 @@ async def list_volumes(
     """
     wanted = VolumeFilter(
         name=name,
-        labels=tuple(label or ()),
+        labels=label,
         driver=driver,
         environment=environment,
         unused=unused,
@@ -153,7 +153,7 @@ async def prune_volumes(
     request: AnyRequest,
     all_unused: Annotated[bool, QueryParameter(name="all")] = False,
     dry_run: FromQuery[bool] = False,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     older_than: FromQuery[str | None] = None,
 ) -> PrunedVolumes:
     """Removes volumes that no container mounts, stopped ones counted, and no environment owns.
@@ -166,7 +166,7 @@ async def prune_volumes(
     age = None if older_than is None else timedelta(seconds=seconds(older_than))
     wish = VolumePruneWish(
         all_unused=all_unused,
-        labels=tuple(label or ()),
+        labels=label,
         before=None if age is None else agent.clock.now() - age,
         dry_run=dry_run,
     )
