@@ -83,13 +83,24 @@ async def test_a_network_gets_addresses_of_the_pool_that_no_environment_has(worl
     assert len({*ranges, *world.engine.subnets.values()}) == 3
 
 
-async def test_a_smaller_network_is_made_where_the_pool_has_no_large_one_left() -> None:
+async def test_a_network_takes_no_more_than_a_part_of_the_pool() -> None:
     async with agent_on_twins({"NETWORK_POOL": "10.213.0.0/24"}) as world:
         await deploy(world, "one", LAB)
 
-        made = (await make(world)).json()
+        sizes = [
+            (await make(world, name=f"n{number}")).json()["ranges"][0]["subnet"][-3:]
+            for number in range(10)
+        ]
 
-        assert made["ranges"][0]["subnet"].endswith(("/25", "/26"))
+        assert sizes == ["/28"] * 10
+
+
+async def test_a_full_pool_refuses_with_a_reason() -> None:
+    async with agent_on_twins({"NETWORK_POOL": "10.213.0.0/24"}) as world:
+        answers = [(await make(world, name=f"n{number}")) for number in range(17)]
+
+        assert [answer.status_code for answer in answers] == [201] * 16 + [503]
+        assert "NETWORK_POOL" in answers[16].json()["detail"]
 
 
 async def test_addresses_can_be_chosen(world: World) -> None:

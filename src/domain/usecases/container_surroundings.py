@@ -24,7 +24,7 @@ from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
 
 _ROOM = 253
-"""For how many containers the network of those that name none has room at most."""
+"""For how many containers a network has room at most whose addresses the agent chooses."""
 
 _LEAST_ROOM = 13
 _PART_OF_POOL = 16
@@ -74,7 +74,7 @@ class Surroundings:
             if await self._surroundings.network(self.apart) is None:
                 labels = {WORKSPACE_LABEL: self._workspace}
                 make = partial(self._make, labels)
-                await self._addresses.spare((_room(self._rules.pool), _LEAST_ROOM), make)
+                await self._addresses.spare(room(self._rules.pool), make)
                 self._protection.look_soon()
 
     async def _make(self, labels: dict[str, str], subnet: str) -> None:
@@ -147,10 +147,12 @@ def unprotected(
         )
 
 
-def _room(pool: IPv4Network | None) -> int:
-    """For how many containers there shall be room: a part of the pool, not all of it."""
+def room(pool: IPv4Network | None) -> tuple[int, int]:
+    """For how many containers a network has room whose addresses the agent chooses: a part of the
+    pool, not all of it, or where that is not to be had, as many as are worth a network.
+    """
     part = (pool.num_addresses if pool else 0) // _PART_OF_POOL - _NOT_FOR_CONTAINERS
-    return max(_LEAST_ROOM, min(_ROOM, part))
+    return max(_LEAST_ROOM, min(_ROOM, part)), _LEAST_ROOM
 
 
 def _is_name(network: NetworkOrder) -> bool:

@@ -15,12 +15,9 @@ from domain.ports.engine_networks import EngineNetworks
 from domain.references import name_or_id
 from domain.usecases.addresses import Addresses
 from domain.usecases.container_list import labelled
+from domain.usecases.container_surroundings import room
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
-
-SIZES = (253, 61, 13)
-"""For how many containers a network has room whose addresses the agent chooses; the first that the
-pool has."""
 
 _NETWORK = "network"
 
@@ -155,7 +152,7 @@ class HostNetworks:
             given = msgspec.structs.replace(order, subnet=subnet)
             made.append(await self._networks.create(given))
 
-        await self._addresses.spare(SIZES, make)
+        await self._addresses.spare(room(self._rules.pool), make)
         return made[0]
 
     def _judge(self, order: NetworkOrder) -> None:

@@ -55,8 +55,8 @@ class VolumeList(msgspec.Struct, frozen=True, kw_only=True):
 class VolumeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A volume that shall be."""
 
-    name: str = ""
-    """Made up by Docker where there is none."""
+    name: str
+    """Empty for one that Docker makes up."""
     driver: str = LOCAL
     options: Mapping[str, str] = {}
     """For its driver; only where the policy is `trusted`, as they can name any folder."""
