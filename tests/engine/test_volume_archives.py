@@ -13,11 +13,13 @@ import anyio.to_thread
 import pytest
 
 from adapters.docker.client import EngineClient
+from adapters.docker.volume_archives import DockerVolumeArchives
 from adapters.docker.volume_helpers import Script, Task, VolumeHelpers
 from adapters.docker.volume_scripts import REPLACE, STAGE
 from adapters.docker.volumes import DockerVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder
+from domain.errors import ResourceConflict
 from tests.contracts.test_engine_volumes import engine_archives, packed
 from tests.support import engine
 
@@ -79,6 +81,17 @@ async def test_no_helper_stays(host: engine.Host, client: EngineClient) -> None:
         await anext(pieces)
 
     assert _helpers(host, order.name) == []
+
+
+async def test_without_an_image_the_agent_says_what_it_lacks(
+    host: engine.Host, client: EngineClient
+) -> None:
+    archives = DockerVolumeArchives(engine.SOCKET, client, agent_image=None, owner="tests")
+
+    with pytest.raises(ResourceConflict, match="no image") as refused:
+        await archives.write(await _volume(host, client), _once(packed({})), clear=False)
+
+    assert "AGENT_IMAGE" in refused.value.hint
 
 
 async def test_what_a_killed_agent_had_unpacked_in_part_goes_at_the_next_start(

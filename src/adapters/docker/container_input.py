@@ -10,22 +10,31 @@ import docker.constants
 from docker import APIClient
 
 from adapters.docker.client import translated
+from domain.shortage import shortages_told
 
 _PAUSE_SECONDS = 60.0
 """How long a container may take no more of what it is sent."""
 
 
 class ContainerInput:
-    """A container's standard input, on a connection of its own."""
+    """A container's standard input, on a connection of its own.
 
-    def __init__(self, base_url: str, container: str) -> None:
+    Args:
+        base_url: address of the Engine.
+        container: that reads it; made to do so, and not started yet.
+        threads: for those who wait until it takes what it is sent.
+    """
+
+    def __init__(self, base_url: str, container: str, threads: anyio.CapacityLimiter) -> None:
         self._base_url = base_url
         self._container = container
+        self._threads = threads
         self._api: APIClient | None = None
         self._stream: Any = None
 
     async def __aenter__(self) -> Self:
-        await anyio.to_thread.run_sync(self._open)
+        with shortages_told():
+            await anyio.to_thread.run_sync(self._open, limiter=self._threads)
         return self
 
     def _open(self) -> None:
@@ -47,7 +56,10 @@ class ContainerInput:
 
     async def write(self, chunk: bytes) -> None:
         """Writes all of it; an ``OSError`` where the container reads no more."""
-        await anyio.to_thread.run_sync(self._socket().sendall, chunk, abandon_on_cancel=True)
+        with shortages_told():
+            await anyio.to_thread.run_sync(
+                self._socket().sendall, chunk, abandon_on_cancel=True, limiter=self._threads
+            )
 
     async def end(self) -> None:
         """Tells the container that nothing more comes."""

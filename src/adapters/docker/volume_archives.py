@@ -27,7 +27,7 @@ from domain.errors import (
 )
 
 THREADS = 16
-"""How many volumes are read at once."""
+"""How many volumes are read at once, and into how many something is sent at the same moment."""
 
 _WAITING_BYTES = 1024 * 1024
 _PAUSE_SECONDS = 60.0
@@ -51,6 +51,7 @@ class DockerVolumeArchives:
         self._client = client
         self._agent_image = agent_image
         self._helpers = VolumeHelpers(client, owner=owner)
+        self._senders = anyio.CapacityLimiter(THREADS)
         self._streams = Streams(THREADS, wait_seconds=client.limits.ask_seconds)
 
     @asynccontextmanager
@@ -96,7 +97,7 @@ class DockerVolumeArchives:
                 await self._replace(image, name, replace)
 
     async def _unpack(self, container: str, chunks: AsyncIterable[bytes]) -> None:
-        async with ContainerInput(self._base_url, container) as entry:
+        async with ContainerInput(self._base_url, container, self._senders) as entry:
             await self._helpers.start(container)
             async for chunk in chunks:
                 try:
@@ -147,7 +148,7 @@ class DockerVolumeArchives:
 
     def _require_image(self) -> str:
         if self._agent_image is None:
-            raise EngineRefused(
+            raise ResourceConflict(
                 "The agent has no image to unpack archives with.",
                 hint="Set AGENT_IMAGE to the agent's own image.",
             )

@@ -35,9 +35,9 @@ class VolumeArchives(Protocol):
 
         Raises:
             ResourceNotFound: there is no such volume.
-            ResourceConflict: it holds something that may not go.
+            ResourceConflict: it holds something that may not go, or the agent has no image to do it
+                with (``AGENT_IMAGE``).
             RequestUnreadable: that cannot be unpacked.
-            EngineRefused: the agent has no image to do it with (``AGENT_IMAGE``).
         """
         ...
 
