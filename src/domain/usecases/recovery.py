@@ -96,9 +96,7 @@ class Recovery:
         """Brings volumes in order; no operation needs to wait for that."""
         try:
             if helpers := await self._archives.end_left_over():
-                self._log.warning(
-                    "backups and restores of a killed agent ended", containers=helpers
-                )
+                self._log.warning("restores of a killed agent ended", containers=helpers)
         except AgentError as fault:
             self._log.error("restores of a killed agent not ended", reason=fault.detail)
 
