@@ -236,6 +236,8 @@ async def test_one_that_has_stopped_is_shown_without_an_address_and_counts(world
     assert not endpoint.running
     assert endpoint.ipv4_address == ""
     assert {identifier, order.name} & await world.networks.in_use()
+    without = await world.networks.in_use(without={container})
+    assert not {identifier, order.name} & without
 
 
 async def test_options_reach_the_driver(world: World) -> None:

@@ -8,6 +8,7 @@ import anyio
 import httpx
 import pytest
 
+from domain.usecases.network_pruning import NetworkPruneWish
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import call, deploy, lab
 
@@ -347,6 +348,18 @@ async def test_what_cannot_go_is_told_with_the_reason(world: World) -> None:
     assert [(kept["name"], "active" in kept["reason"]) for kept in answer["kept"]] == [
         ("own", True)
     ]
+
+
+async def test_who_goes_first_does_not_keep_a_network(world: World) -> None:
+    await make(world)
+    solo = world.engine.run("solo")
+    await join(world, "own", "solo")
+    pruning, wish = world.agent.networks.pruning, NetworkPruneWish(dry_run=True)
+
+    kept, gone = await pruning.prune(wish), await pruning.prune(wish, without={solo.id})
+
+    assert [one.name for one in kept.networks] == []
+    assert [one.name for one in gone.networks] == ["own"]
 
 
 async def prune(world: World, query: str = "") -> dict[str, Any]:

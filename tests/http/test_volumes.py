@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+from domain.usecases.volume_pruning import VolumePruneWish
 from tests.contracts.test_engine_volumes import FILES, packed, unpacked
 from tests.support.agents import KEY, OWN_CONTAINER, World, agent_on_twins
 from tests.support.api import call, deploy, lab
@@ -331,6 +332,18 @@ async def test_pruning_keeps_to_labels_and_age(world: World) -> None:
     assert went(await prune(world, "?all=true&older_than=1h")) == []
     assert went(await prune(world, "?all=true&label=course=db")) == []
     assert went(await prune(world, "?all=true&label=course")) == ["a"]
+
+
+async def test_who_goes_first_does_not_keep_a_volume(world: World) -> None:
+    await make(world)
+    solo = world.engine.run("solo")
+    world.volumes.mount("own", "solo")
+    pruning, wish = world.agent.volumes.pruning, VolumePruneWish(all_unused=True, dry_run=True)
+
+    kept, gone = await pruning.prune(wish), await pruning.prune(wish, without={solo.id})
+
+    assert [one.name for one in kept.volumes] == []
+    assert [one.name for one in gone.volumes] == ["own"]
 
 
 async def prune(world: World, query: str = "") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The Engine's networks on docker-py."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from docker import APIClient
@@ -51,13 +51,14 @@ class DockerNetworksOfHost:
         endpoints = sorted((*running, *others), key=lambda e: (e.container, e.container_id))
         return NetworkDetails(network=_network(row), endpoints=tuple(endpoints))
 
-    async def in_use(self) -> frozenset[str]:
+    async def in_use(self, *, without: Collection[str] = ()) -> frozenset[str]:
         """Names and identifiers of the networks that any container is in, stopped ones too."""
         rows = await self._client.ask(
             "looking who is in networks", lambda api: api.containers(all=True)
         )
         # One that never ran knows its networks by name only.
-        found = [((row.get("NetworkSettings") or {}).get("Networks") or {}) for row in rows]
+        counted = [row for row in rows if row["Id"] not in without]
+        found = [((row.get("NetworkSettings") or {}).get("Networks") or {}) for row in counted]
         names = {name for networks in found for name in networks}
         ids = {body.get("NetworkID", "") for networks in found for body in networks.values()}
         return frozenset(names | ids) - {""}

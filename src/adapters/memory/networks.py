@@ -1,6 +1,6 @@
 """Networks of the in-memory Engine."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from ipaddress import IPv4Network
 
@@ -88,21 +88,20 @@ class MemoryNetworksOfHost:
         standing = self._all()
         return standing[found("network", reference, {n: s.id for n, s in standing.items()})]
 
-    async def in_use(self) -> frozenset[str]:
+    async def in_use(self, *, without: Collection[str] = ()) -> frozenset[str]:
         """Names of the networks that any container is in."""
         await self._engine.answer("look who is in networks")
-        joined = {
-            network
-            for network, containers in self._endpoints.items()
-            if any(name in self._engine.containers for name in containers)
-        }
-        of_compose = {
+        counted = {n for n, c in self._engine.containers.items() if c.id not in without}
+        return frozenset(
             network
             for network, project in self._engine.networks.items()
-            if self._engine.of_project(project)
-        }
-        ordered = {network for network in self._engine.networks if self._ordered(network)}
-        return frozenset(joined | of_compose | ordered)
+            if counted
+            & {
+                *self._of(network),
+                *self._ordered(network),
+                *(self._engine.of_project(project) if project else ()),
+            }
+        )
 
     async def create(self, order: NetworkOrder) -> str:
         """Makes a network; its identifier."""

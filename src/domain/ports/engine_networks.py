@@ -4,7 +4,7 @@ All may raise ``EngineUnavailable`` when the Engine does not answer in time, and
 when it answers with an error of its own. References are names, or beginnings of identifiers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from domain.engine_networks import Attachment, EngineNetwork, NetworkDetails, NetworkOrder
@@ -26,8 +26,12 @@ class EngineNetworks(Protocol):
         """
         ...
 
-    async def in_use(self) -> frozenset[str]:
-        """Names and identifiers of the networks that any container is in, stopped ones too."""
+    async def in_use(self, *, without: Collection[str] = ()) -> frozenset[str]:
+        """Names and identifiers of the networks that any container is in, stopped ones too.
+
+        Args:
+            without: identifiers of containers that do not count.
+        """
         ...
 
     async def create(self, order: NetworkOrder) -> str:

@@ -1,6 +1,6 @@
 """Clears away networks that nobody is in and that belong to no environment."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -70,8 +70,15 @@ class NetworkPruning:
         self._environments = environments
         self._operations = operations
 
-    async def prune(self, wish: NetworkPruneWish) -> PrunedNetworks:
+    async def prune(
+        self, wish: NetworkPruneWish, *, without: Collection[str] = ()
+    ) -> PrunedNetworks:
         """Removes what is wished for, or tells what would go.
+
+        Args:
+            wish: what shall go.
+            without: identifiers of containers that went just now, or would have gone by now: what
+                only they are in is not used.
 
         Raises:
             EngineUnavailable: the Engine does not answer.
@@ -81,7 +88,7 @@ class NetworkPruning:
         self._operations.require_open()
         kept: list[KeptNetwork] = []
         gone: list[PrunedNetwork] = []
-        for network in await self._candidates(wish):
+        for network in await self._candidates(wish, without):
             reason = "" if wish.dry_run else await self._remove(network)
             if reason:
                 kept.append(KeptNetwork(id=network.id, name=network.name, reason=reason))
@@ -89,8 +96,12 @@ class NetworkPruning:
                 gone.append(PrunedNetwork(id=network.id, name=network.name, driver=network.driver))
         return PrunedNetworks(dry_run=wish.dry_run, networks=tuple(gone), kept=tuple(kept))
 
-    async def _candidates(self, wish: NetworkPruneWish) -> Sequence[EngineNetwork]:
-        unused = await self._host_networks.list(NetworkFilter(labels=wish.labels, unused=True))
+    async def _candidates(
+        self, wish: NetworkPruneWish, without: Collection[str]
+    ) -> Sequence[EngineNetwork]:
+        unused = await self._host_networks.list(
+            NetworkFilter(labels=wish.labels, unused=True), without=without
+        )
         known = {str(record.name) for record in await self._environments.list()}
         return [
             one.network

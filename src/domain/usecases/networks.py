@@ -1,6 +1,6 @@
 """The host's networks: shown, made and removed, within what this host allows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import anyio
@@ -77,13 +77,20 @@ class HostNetworks:
         self._rules = rules
         self._one_at_a_time = anyio.Lock()
 
-    async def list(self, wanted: NetworkFilter) -> Sequence[OwnedNetwork]:
+    async def list(
+        self, wanted: NetworkFilter, *, without: Collection[str] = ()
+    ) -> Sequence[OwnedNetwork]:
         """Those that a filter lets through, sorted by name and then identifier.
+
+        Args:
+            wanted: the filter.
+            without: identifiers of containers that do not count as in any.
 
         Raises:
             EngineUnavailable: the Engine does not answer.
         """
-        in_use = None if wanted.unused is None else await self._networks.in_use()
+        asked = wanted.unused is not None
+        in_use = await self._networks.in_use(without=without) if asked else None
         found = [await self._owned(one, in_use) for one in await self._networks.list()]
         return [network for network in found if wanted.takes(network)]
 

@@ -1,6 +1,6 @@
 """Clears away volumes that nobody mounts and that belong to no environment."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
@@ -68,8 +68,13 @@ class VolumePruning:
         self._environments = environments
         self._operations = operations
 
-    async def prune(self, wish: VolumePruneWish) -> PrunedVolumes:
+    async def prune(self, wish: VolumePruneWish, *, without: Collection[str] = ()) -> PrunedVolumes:
         """Removes what is wished for, or tells what would go.
+
+        Args:
+            wish: what shall go.
+            without: identifiers of containers that went just now, or would have gone by now: what
+                only they mount is not used.
 
         Raises:
             EngineUnavailable: the Engine does not answer.
@@ -77,7 +82,7 @@ class VolumePruning:
                 is not known for sure.
         """
         self._operations.require_open()
-        candidates = await self._candidates(wish)
+        candidates = await self._candidates(wish, without)
         sizes = await self._volumes.sizes() if candidates else {}
         kept: list[KeptVolume] = []
         gone: list[PrunedVolume] = []
@@ -95,14 +100,15 @@ class VolumePruning:
             space_reclaimed_bytes=sum(volume.size_bytes for volume in gone),
         )
 
-    async def _candidates(self, wish: VolumePruneWish) -> Sequence[EngineVolume]:
+    async def _candidates(
+        self, wish: VolumePruneWish, without: Collection[str]
+    ) -> Sequence[EngineVolume]:
         known = {str(record.name) for record in await self._environments.list()}
         return [
             found.volume
-            for found in await self._host_volumes.list(
-                VolumeFilter(labels=wish.labels, unused=True)
-            )
-            if (wish.all_unused or found.volume.anonymous)
+            for found in await self._host_volumes.list(VolumeFilter(labels=wish.labels))
+            if all(user.id in without for user in found.users)
+            and (wish.all_unused or found.volume.anonymous)
             and not _of_environment(found, known)
             and _older(found.volume, wish.before)
         ]
