@@ -19,7 +19,7 @@ from adapters.docker.volume_scripts import REPLACE, STAGE
 from adapters.docker.volumes import DockerVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder
-from domain.errors import ResourceConflict
+from domain.errors import ResourceConflict, StorageFull
 from tests.contracts.test_engine_volumes import engine_archives, packed
 from tests.support import engine
 
@@ -81,6 +81,21 @@ async def test_no_helper_stays(host: engine.Host, client: EngineClient) -> None:
         await anext(pieces)
 
     assert _helpers(host, order.name) == []
+
+
+async def test_an_archive_that_does_not_fit_is_refused_as_such(
+    host: engine.Host, client: EngineClient
+) -> None:
+    project = f"t-{uuid4().hex[:12]}"
+    host.projects.append(project)
+    small = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    order = VolumeOrder(name=f"{project}-s", options=small, labels={PROJECT_LABEL: project})
+    await DockerVolumes(client).create(order)
+
+    with pytest.raises(StorageFull, match="no room"):
+        await engine_archives(client).write(
+            order.name, _once(packed({"f": bytes(3_000_000)})), clear=False
+        )
 
 
 async def test_without_an_image_the_agent_says_what_it_lacks(

@@ -5,6 +5,7 @@ has led out of containers before, so a ``tar`` in a container unpacks what comes
 does so into a folder of the volume that takes the place of what was there once it is whole.
 """
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
@@ -24,6 +25,7 @@ from domain.errors import (
     RequestUnreadable,
     ResourceConflict,
     ResourceNotFound,
+    StorageFull,
 )
 
 THREADS = 16
@@ -32,6 +34,8 @@ THREADS = 16
 _WAITING_BYTES = 1024 * 1024
 _PAUSE_SECONDS = 60.0
 _UNDO_SECONDS = 120.0
+
+_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 
 class DockerVolumeArchives:
@@ -164,6 +168,11 @@ def _check(ended: Ended) -> None:
     if ended.status == NOT_EMPTY:
         raise ResourceConflict(
             "The volume holds something already.", hint="Add ?clear=true to replace it."
+        )
+    if ended.status != 0 and _FULL.search(ended.output):
+        raise StorageFull(
+            "The volume has no room for the archive.",
+            hint="What it held and the archive must both fit until the restore is done.",
         )
     if ended.status != 0:
         raise RequestUnreadable(f"The archive cannot be unpacked: {ended.output[:300]}")

@@ -38,6 +38,7 @@ class VolumeArchives(Protocol):
             ResourceConflict: it holds something that may not go, or the agent has no image to do it
                 with (``AGENT_IMAGE``).
             RequestUnreadable: that cannot be unpacked.
+            StorageFull: it does not fit.
         """
         ...
 
