@@ -359,7 +359,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         _text,
         "The agent's own image, where it runs as an ordinary user: files that containers own are "
-        "removed through it.",
+        "removed, and volumes restored, through it.",
     ),
     Setting(
         "COMPOSE_POLICY",
