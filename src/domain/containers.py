@@ -16,6 +16,9 @@ SERVICE_LABEL = "com.docker.compose.service"
 ERASER_LABEL = "container-host-agent.eraser"
 """The agent marks with it the containers in which it empties folders; the value says whose."""
 
+HELPER_LABEL = "container-host-agent.helper"
+"""The same of those through which it reads and writes volumes."""
+
 REPLACES_LABEL = "com.docker.compose.replace"
 """Compose marks with it what it makes in the place of an earlier container."""
 

@@ -38,6 +38,9 @@ from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
 from domain.usecases.live_inventory import LiveInventory
+from domain.usecases.network_joining import NetworkJoining
+from domain.usecases.network_pruning import NetworkPruning
+from domain.usecases.networks import HostNetworks
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -46,6 +49,9 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.volume_archiving import VolumeArchiving
+from domain.usecases.volume_pruning import VolumePruning
+from domain.usecases.volumes import HostVolumes
 from entrypoints.settings import Settings
 
 
@@ -88,6 +94,24 @@ class SingleContainers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkCalls:
+    """What is done with networks."""
+
+    host: HostNetworks
+    joining: NetworkJoining
+    pruning: NetworkPruning
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeCalls:
+    """What is done with volumes."""
+
+    host: HostVolumes
+    pruning: VolumePruning
+    archiving: VolumeArchiving
+
+
+@dataclass(frozen=True, kw_only=True)
 class Agent:
     """The wired agent."""
 
@@ -123,5 +147,7 @@ class Agent:
     health: Health
     images: ImageCalls
     containers: SingleContainers
+    networks: NetworkCalls
+    volumes: VolumeCalls
     clock: Clock
     log: Log

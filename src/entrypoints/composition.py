@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 
+from adapters.archives.images import ScreenedArchives
+from adapters.archives.volumes import ScreenedVolumeArchives
 from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient, EngineLimits
@@ -25,6 +27,7 @@ from adapters.docker.contexts import DiskContexts
 from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
+from adapters.docker.networks import DockerNetworksOfHost
 from adapters.docker.runtime import (
     DockerContainers,
     DockerEngine,
@@ -34,10 +37,11 @@ from adapters.docker.runtime import (
 from adapters.docker.stats import DockerUsage
 from adapters.docker.surroundings import DockerSurroundings
 from adapters.docker.transfers import DockerTransfers
+from adapters.docker.volume_archives import DockerVolumeArchives
+from adapters.docker.volumes import DockerVolumes
 from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
-from adapters.image_archives.screening import ScreenedArchives
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.container_files import MemoryContainerFiles
@@ -52,6 +56,7 @@ from adapters.memory.engine import MemoryEngine
 from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
 from adapters.memory.happenings import Happenings
+from adapters.memory.networks import MemoryNetworksOfHost
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngineInfo,
@@ -61,6 +66,7 @@ from adapters.memory.runtime import (
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.surroundings import MemorySurroundings
 from adapters.memory.transfers import MemoryTransfers
+from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from adapters.own_container import own_container_id
 from adapters.psutil_metrics import PsutilMetrics
 from adapters.pyjwt_keys import PyjwtKeys
@@ -89,6 +95,8 @@ from domain.ports.contexts import BuildContexts
 from domain.ports.credentials import KeptCredentials
 from domain.ports.engine_events import EngineEvents
 from domain.ports.engine_images import EngineImages
+from domain.ports.engine_networks import EngineNetworks
+from domain.ports.engine_volumes import EngineVolumes
 from domain.ports.firewall import Firewall
 from domain.ports.host_network import HostNetwork
 from domain.ports.image_archives import ImageArchives
@@ -99,6 +107,7 @@ from domain.ports.metrics import HostMetrics
 from domain.ports.runtime import Containers, Engine, Networks, ProjectResources
 from domain.ports.store import Store
 from domain.ports.streams import ContainerLogs
+from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
@@ -136,6 +145,9 @@ from domain.usecases.lifetimes import LifetimeRules, Lifetimes
 from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
+from domain.usecases.network_joining import NetworkJoining
+from domain.usecases.network_pruning import NetworkPruning
+from domain.usecases.networks import HostNetworks
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
@@ -153,7 +165,10 @@ from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
 from domain.usecases.timekeeping import Timekeeping
 from domain.usecases.undo import Undo
-from entrypoints.agent import Agent, ImageCalls, SingleContainers
+from domain.usecases.volume_archiving import VolumeArchiving
+from domain.usecases.volume_pruning import VolumePruning
+from domain.usecases.volumes import HostVolumes
+from entrypoints.agent import Agent, ImageCalls, NetworkCalls, SingleContainers, VolumeCalls
 from entrypoints.settings import Settings
 
 VERSION = version("container-host-agent")
@@ -188,6 +203,9 @@ class Runtime:
     containers: Containers
     engine: Engine
     networks: Networks
+    host_networks: EngineNetworks
+    volumes: EngineVolumes
+    volume_archives: VolumeArchives
     resources: ProjectResources
     compose: Compose
     logs: ContainerLogs
@@ -279,6 +297,14 @@ async def _runtime(
         containers=DockerContainers(client),
         engine=DockerEngine(client),
         networks=DockerNetworks(client),
+        host_networks=DockerNetworksOfHost(client),
+        volumes=DockerVolumes(client),
+        volume_archives=DockerVolumeArchives(
+            settings.docker_socket,
+            client,
+            agent_image=settings.agent_image or None,
+            owner=settings.workspace_dir,
+        ),
         resources=DockerProjectResources(
             client, agent_image=settings.agent_image or None, owner=settings.workspace_dir
         ),
@@ -307,10 +333,14 @@ async def _runtime(
 
 def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
     """The in-memory runtime, on projects that lie on disk."""
+    volumes = MemoryVolumes(engine)
     return Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
+        host_networks=MemoryNetworksOfHost(engine),
+        volumes=volumes,
+        volume_archives=MemoryVolumeArchives(engine, volumes),
         resources=MemoryProjectResources(engine),
         compose=MemoryCompose(engine, clock, _read_project_file),
         logs=MemoryLogs(engine),
@@ -626,6 +656,7 @@ def _changes(
         mending=mending,
         consistency=consistency,
         clearing=clearing,
+        archives=runtime.volume_archives,
         lifecycle=lifecycle,
         clock=clock,
         log=log,
@@ -790,6 +821,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         containers=_single_containers(
             settings, adapters, changes, inventory, events=events, pulls=images.pulls
         ),
+        networks=_network_calls(adapters, changes),
+        volumes=_volume_calls(settings, adapters, changes),
         clock=clock,
         log=log,
     )
@@ -831,6 +864,62 @@ def _image_calls(
             max_bytes=settings.max_image_bytes,
         ),
         registries=registries,
+    )
+
+
+def _network_calls(adapters: Adapters, changes: _Changes) -> NetworkCalls:
+    networks, environments = adapters.runtime.host_networks, adapters.store.environments
+    ownership = Ownership(environments)
+    host = HostNetworks(
+        networks=networks,
+        addresses=changes.addresses,
+        ownership=ownership,
+        protection=changes.protection,
+        rules=changes.policy,
+    )
+    access = ContainerAccess(
+        adapters.runtime.single.lookup, ownership, own_id=adapters.own_container
+    )
+    return NetworkCalls(
+        host=host,
+        joining=NetworkJoining(
+            host_networks=host, networks=networks, access=access, rules=changes.policy
+        ),
+        pruning=NetworkPruning(
+            host_networks=host,
+            networks=networks,
+            environments=environments,
+            operations=changes.operations,
+        ),
+    )
+
+
+def _volume_calls(settings: Settings, adapters: Adapters, changes: _Changes) -> VolumeCalls:
+    runtime, environments = adapters.runtime, adapters.store.environments
+    host = HostVolumes(
+        volumes=runtime.volumes,
+        ownership=Ownership(environments),
+        space=changes.space,
+        rules=changes.policy,
+    )
+    return VolumeCalls(
+        host=host,
+        pruning=VolumePruning(
+            host_volumes=host,
+            volumes=runtime.volumes,
+            environments=environments,
+            operations=changes.operations,
+        ),
+        archiving=VolumeArchiving(
+            host_volumes=host,
+            volumes=runtime.volumes,
+            archives=runtime.volume_archives,
+            screening=ScreenedVolumeArchives(),
+            space=changes.space,
+            rules=changes.policy,
+            own_container=adapters.own_container,
+            max_bytes=settings.max_volume_bytes,
+        ),
     )
 
 

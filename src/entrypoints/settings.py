@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_bundle_entries: int
     max_bundle_ratio: int
     max_image_bytes: int
+    max_volume_bytes: int
     max_builds: int
     max_starts: int
     network_pool: IPv4Network
@@ -358,7 +359,7 @@ SETTINGS: tuple[Setting, ...] = (
         "",
         _text,
         "The agent's own image, where it runs as an ordinary user: files that containers own are "
-        "removed through it.",
+        "removed, and volumes restored, through it.",
     ),
     Setting(
         "COMPOSE_POLICY",
@@ -429,6 +430,12 @@ SETTINGS: tuple[Setting, ...] = (
         "10737418240",
         _integer(1, 2**50),
         "Largest archive of images that is loaded, unpacked.",
+    ),
+    Setting(
+        "MAX_VOLUME_BYTES",
+        "10737418240",
+        _integer(1, 2**50),
+        "Largest archive that a volume is restored from, unpacked.",
     ),
     Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
     Setting("MAX_STARTS", "8", _integer(1, 256), "How many launches start containers at once."),

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from adapters.image_archives.screening import ScreenedArchives
+from adapters.archives.images import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.container_files import MemoryContainerFiles
@@ -25,6 +25,7 @@ from adapters.memory.host_network import MemoryHostNetwork
 from adapters.memory.log import MemoryLog
 from adapters.memory.manager import MemoryManager
 from adapters.memory.metrics import MemoryMetrics
+from adapters.memory.networks import MemoryNetworksOfHost
 from adapters.memory.runtime import (
     MemoryContainers,
     MemoryEngineInfo,
@@ -34,6 +35,7 @@ from adapters.memory.runtime import (
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents, MemoryLogs
 from adapters.memory.transfers import MemoryTransfers
+from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from adapters.memory.workspaces import MemoryWorkspaces
 from domain.errors import AgentError
 from entrypoints.agent import Agent
@@ -102,6 +104,8 @@ class World(Outside):
     manager: MemoryManager
     log: MemoryLog
     logs: MemoryLogs
+    volumes: MemoryVolumes
+    networks: MemoryNetworksOfHost
     events: MemoryEvents
     transfers: MemoryTransfers
     usages: MemoryUsage
@@ -248,10 +252,14 @@ async def agent_on_twins(
     transfers, credentials = MemoryTransfers(engine), outside.credentials
     output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
     single = replace(memory_single_ports(engine), output=output, files=files)
+    volumes, networks = MemoryVolumes(engine), MemoryNetworksOfHost(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
         engine=MemoryEngineInfo(engine),
         networks=MemoryNetworks(engine),
+        host_networks=networks,
+        volumes=volumes,
+        volume_archives=MemoryVolumeArchives(engine, volumes),
         resources=MemoryProjectResources(engine),
         compose=compose,
         logs=logs,
@@ -302,6 +310,8 @@ async def agent_on_twins(
             manager=manager,
             log=log,
             logs=logs,
+            volumes=volumes,
+            networks=networks,
             events=events,
             transfers=transfers,
             credentials=credentials,

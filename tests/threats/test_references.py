@@ -82,3 +82,38 @@ async def test_what_can_name_nothing_in_a_request_reaches_no_engine(
     answer = await world.http.post(CONTAINERS, json=body, headers=KEY)
 
     assert answer.status_code == 422, answer.text
+
+
+OTHER_CALLS = [
+    ("GET", "networks", ""),
+    ("DELETE", "networks", "?force=true"),
+    ("POST", "networks", "/connect"),
+    ("POST", "networks", "/disconnect"),
+    ("GET", "volumes", ""),
+    ("DELETE", "volumes", "?force=true"),
+    ("GET", "volumes", "/archive"),
+    ("PUT", "volumes", "/archive?clear=true"),
+]
+
+
+@pytest.mark.parametrize(("method", "kind", "call"), OTHER_CALLS)
+async def test_what_can_name_no_network_and_no_volume_reaches_no_engine(
+    world: World, method: str, kind: str, call: str
+) -> None:
+    for reference in REFERENCES:
+        coded = quote(reference, safe="").replace(".", "%2E")
+        body = {"container": "web"} if method == "POST" else None
+        path = f"/api/v1/{kind}/{coded}{call}"
+        answer = await world.http.request(method, path, json=body, headers=KEY)
+
+        assert answer.status_code in {404, 405, 422}, reference
+
+
+@pytest.mark.parametrize("reference", [reference for reference in REFERENCES if reference])
+@pytest.mark.parametrize("kind", ["networks", "volumes"])
+async def test_what_can_be_no_name_is_given_to_nothing(
+    world: World, kind: str, reference: str
+) -> None:
+    answer = await world.http.post(f"/api/v1/{kind}", json={"name": reference}, headers=KEY)
+
+    assert answer.status_code == 422, answer.text

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.image_archives import members as module
-from adapters.image_archives.screening import ScreenedArchives
+from adapters.archives import members as module
+from adapters.archives.images import ScreenedArchives
 from domain.errors import ImageRefused, RequestTooLarge, RequestUnreadable
 
 pytestmark = pytest.mark.anyio

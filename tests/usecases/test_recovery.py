@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from domain.consistency import DifferenceKind
-from domain.containers import ERASER_LABEL, ContainerState
+from domain.containers import ERASER_LABEL, HELPER_LABEL, ContainerState
 from domain.environments import EnvironmentState
+from domain.errors import EngineRefused
 from domain.names import EnvironmentName, OperationId
 from domain.operations import (
     BY_AGENT,
@@ -156,6 +157,29 @@ async def test_what_was_erasing_when_the_agent_was_killed_is_ended(world: World)
     async with agent_on_twins(outside=world) as after:
         assert set(after.engine.containers) == {"somebody-elses"}
         assert after.log.named("erasers of a killed agent ended")
+
+
+async def test_what_was_restoring_when_the_agent_was_killed_is_ended(world: World) -> None:
+    helper = world.engine.run("helper")
+    marked = msgspec.structs.replace(helper, labels={HELPER_LABEL: "agent"})
+    world.engine.containers["helper"] = marked
+    world.engine.run("somebody-elses")
+
+    async with agent_on_twins(outside=world) as after:
+        assert set(after.engine.containers) == {"somebody-elses"}
+        assert after.log.named("restores of a killed agent ended")
+
+
+async def test_restores_that_cannot_be_ended_do_not_keep_the_agent_closed(world: World) -> None:
+    async def refuse(request: str, change: object) -> None:
+        if request == "list helpers":
+            raise EngineRefused("It does not list them.")
+
+    world.engine.watch = refuse
+
+    async with agent_on_twins(outside=world) as after:
+        assert (await after.http.get("/ready")).status_code == 200
+        assert after.log.named("restores of a killed agent not ended")
 
 
 class TestTakingOver:

@@ -18,7 +18,8 @@ _AMBIGUOUS = re.compile(r"multiple ids found|is ambiguous", re.IGNORECASE)
 # The Engine calls these faults of its own, though they lie in how things are.
 _CONFLICTS = re.compile(
     r"is not paused|port is already allocated|address already in use|is already in use"
-    r"|failed programming external connectivity|has active endpoints|marked for removal",
+    r"|failed programming external connectivity|has active endpoints|marked for removal"
+    r"|is not connected to",
     re.IGNORECASE,
 )
 

@@ -1,6 +1,6 @@
 """What a bundle's Compose file may ask for: a table of what is allowed, and its judgement."""
 
-from domain.compose_policy.judgement import judge, judge_service
+from domain.compose_policy.judgement import judge, judge_network, judge_service, judge_volume
 from domain.compose_policy.rules import (
     DEFAULT_CAPABILITIES,
     DEFAULT_DEVICES,
@@ -16,5 +16,7 @@ __all__ = [
     "PolicyRules",
     "PortRange",
     "judge",
+    "judge_network",
     "judge_service",
+    "judge_volume",
 ]

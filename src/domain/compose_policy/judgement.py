@@ -1,7 +1,9 @@
 """Judges resolved models: the table, and the rules that need more than one place."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from domain.compose_model import Document
 from domain.compose_policy.addresses import subnet
@@ -57,6 +59,46 @@ def judge_service(
     """
     document = {"services": {name: body}, "volumes": {volume: {} for volume in volumes}}
     return judge(document, rules, folder=folder)
+
+
+def judge_network(name: str, body: Mapping[str, Any], rules: PolicyRules) -> tuple[Finding, ...]:
+    """The same for one network alone, whose ranges are kept as they are; in the body's own words.
+
+    Args:
+        name: of the network.
+        body: as it would stand in a resolved model.
+        rules: how far this host goes.
+    """
+    document = {"services": {}, "networks": {name: body}}
+    scope = Scope(rules=rules, folder="")
+    found = judge(document, rules, folder="")
+    ranges = () if rules.trusted else tuple(_ranges(document, {name}, scope))
+    return _alone(f"networks.{name}", (*found, *(one for one in ranges if one not in found)))
+
+
+def judge_volume(name: str, body: Mapping[str, Any], rules: PolicyRules) -> tuple[Finding, ...]:
+    """The same for one volume alone, which may not be one of the agent's own folders.
+
+    Args:
+        name: of the volume.
+        body: as it would stand in a resolved model.
+        rules: how far this host goes.
+    """
+    document = {"services": {}, "volumes": {name: body}}
+    found = judge(document, rules, folder="")
+    if rules.trusted:
+        found = (*found, *_own_folders(document, "", Scope(rules=rules, folder="")))
+    return _alone(f"volumes.{name}", found)
+
+
+def _alone(place: str, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings as of something that stands by itself."""
+    return tuple(
+        msgspec.structs.replace(
+            finding, where=finding.where.removeprefix(place).removeprefix(".") or "name"
+        )
+        for finding in findings
+    )
 
 
 def _together(document: Document, scope: Scope) -> Iterator[Finding]:
@@ -118,6 +160,10 @@ def _fixed_ranges(
         for name, options in networks.items()
         if isinstance(options, Mapping) and options.get("ipv4_address")
     }
+    yield from _ranges(document, fixed, scope)
+
+
+def _ranges(document: Document, fixed: Collection[str], scope: Scope) -> Iterator[Finding]:
     for name, body in bodies_of(document, "networks").items():
         ipam = body.get("ipam")
         entries = ipam.get("config") if isinstance(ipam, Mapping) and name in fixed else None

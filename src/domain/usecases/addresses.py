@@ -43,7 +43,7 @@ class Addresses:
             EngineUnavailable: what others use is not known.
             EnvironmentNotFound: it has no record to keep them in.
         """
-        await self._refuse_taken(model)
+        await self.require_free(fixed_ranges(model))
         wanted = network_needs(model)
         async with self._one_at_a_time:
             foreign = await self._foreign(name)
@@ -83,9 +83,17 @@ class Addresses:
                 return allocate(self._pool, {"": size}, taken=taken, keep={})[""]
         raise NetworkPoolExhausted(str(self._pool))
 
-    async def _refuse_taken(self, model: ComposeModel) -> None:
-        """The host would send into a lab's network what is meant for its manager or its servers."""
-        chosen = fixed_ranges(model)
+    async def require_free(self, chosen: Mapping[str, str]) -> None:
+        """Returns if the host itself needs none of the ranges that somebody chose.
+
+        The host would send into a lab's network what is meant for its manager or its servers.
+
+        Args:
+            chosen: where the choice stands → range.
+
+        Raises:
+            PolicyRefused: the host needs one.
+        """
         needed = await self._host.needed() if chosen else ()
         findings = tuple(
             taken_range(where, text, by)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from domain.arrangement import ENVIRONMENT_LABEL
-from domain.containers import PROJECT_LABEL, Container, ContainerState
+from domain.containers import HELPER_LABEL, PROJECT_LABEL, Container, ContainerState
 from domain.errors import ResourceConflict, ResourceNotFound
 from domain.ports.clock import Clock
 from domain.ports.container_changes import ContainerChanges
@@ -116,6 +116,7 @@ class ContainerPruning:
             if container.state in _STOPPED
             and (container.state is not ContainerState.CREATED or _older(container, ripe))
             and not self._access.is_own(container.id)
+            and HELPER_LABEL not in container.labels
             and not _of_environment(container, known)
             and all(labelled(container.labels, text) for text in wish.labels)
             and _older(container, wish.before)

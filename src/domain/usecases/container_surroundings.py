@@ -24,7 +24,7 @@ from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
 
 _ROOM = 253
-"""For how many containers the network of those that name none has room at most."""
+"""For how many containers a network has room at most whose addresses the agent chooses."""
 
 _LEAST_ROOM = 13
 _PART_OF_POOL = 16
@@ -74,7 +74,7 @@ class Surroundings:
             if await self._surroundings.network(self.apart) is None:
                 labels = {WORKSPACE_LABEL: self._workspace}
                 make = partial(self._make, labels)
-                await self._addresses.spare((_room(self._rules.pool), _LEAST_ROOM), make)
+                await self._addresses.spare(room(self._rules.pool), make)
                 self._protection.look_soon()
 
     async def _make(self, labels: dict[str, str], subnet: str) -> None:
@@ -114,19 +114,9 @@ class Surroundings:
             raise ResourceNotFound("network", name)
         await self._ownership.require_free("network", found.name, found.labels, force=force)
         owned = await self._ownership.owner(found.labels) is not None
-        return iter(()) if owned or self._rules.trusted else self._unprotected(where, found)
-
-    def _unprotected(self, where: str, network: JoinableNetwork) -> Iterator[Finding]:
-        pool = self._rules.pool
-        within = pool is not None and all(_within(one, pool) for one in network.subnets)
-        if network.driver != "bridge" or not network.subnets or not within:
-            yield Finding(
-                where=where,
-                what=network.name,
-                why=f"It is no bridge network with addresses of {pool} (NETWORK_POOL), so nothing "
-                "keeps its containers from the host's own services.",
-                instead="Leave it away, or make a network with addresses of the pool.",
-            )
+        if owned or self._rules.trusted:
+            return iter(())
+        return unprotected(where, found, self._rules.pool)
 
     async def _volume(self, where: str, mount: MountOrder, *, force: bool) -> Iterator[Finding]:
         found = await self._surroundings.volume(name_or_id("volume", mount.source))
@@ -136,10 +126,33 @@ class Surroundings:
         return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
 
 
-def _room(pool: IPv4Network | None) -> int:
-    """For how many containers there shall be room: a part of the pool, not all of it."""
+def unprotected(
+    where: str, network: JoinableNetwork, pool: IPv4Network | None
+) -> Iterator[Finding]:
+    """A finding if the firewall does not keep what is in a network from the host.
+
+    Args:
+        where: it was named.
+        network: the network.
+        pool: addresses whose networks the firewall knows.
+    """
+    within = pool is not None and all(_within(one, pool) for one in network.subnets)
+    if network.driver != "bridge" or not network.subnets or not within:
+        yield Finding(
+            where=where,
+            what=network.name,
+            why=f"It is no bridge network with addresses of {pool} (NETWORK_POOL), so nothing "
+            "keeps its containers from the host's own services.",
+            instead="Leave it away, or make a network with addresses of the pool.",
+        )
+
+
+def room(pool: IPv4Network | None) -> tuple[int, int]:
+    """For how many containers a network has room whose addresses the agent chooses: a part of the
+    pool, not all of it, or where that is not to be had, as many as are worth a network.
+    """
     part = (pool.num_addresses if pool else 0) // _PART_OF_POOL - _NOT_FOR_CONTAINERS
-    return max(_LEAST_ROOM, min(_ROOM, part))
+    return max(_LEAST_ROOM, min(_ROOM, part)), _LEAST_ROOM
 
 
 def _is_name(network: NetworkOrder) -> bool:

@@ -16,6 +16,7 @@ from domain.ports.clock import Clock
 from domain.ports.compose import Compose
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
+from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Workspaces
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
@@ -50,6 +51,7 @@ class Recovery:
         consistency: Consistency,
         clearing: Clearing,
         lifecycle: Lifecycle,
+        archives: VolumeArchives,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -62,6 +64,7 @@ class Recovery:
         self._consistency = consistency
         self._clearing = clearing
         self._lifecycle = lifecycle
+        self._archives = archives
         self._clock = clock
         self._log = log
         self._taken_up: set[OperationId] = set()
@@ -86,7 +89,16 @@ class Recovery:
                 self.trouble = ""
                 seconds = round(self._clock.monotonic() - began, 1)
                 self._log.info("recovery done", seconds=seconds)
-                return
+                break
+        await self._finish_restores()
+
+    async def _finish_restores(self) -> None:
+        """Brings volumes in order; no operation needs to wait for that."""
+        try:
+            if helpers := await self._archives.end_left_over():
+                self._log.warning("restores of a killed agent ended", containers=helpers)
+        except AgentError as fault:
+            self._log.error("restores of a killed agent not ended", reason=fault.detail)
 
     async def _once(self) -> None:
         await self._inventory.refresh()

@@ -24,9 +24,12 @@ from entrypoints.http import (
     environments,
     image_transfers,
     images,
+    networks,
     operations,
     registries,
     system,
+    volume_archives,
+    volumes,
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import (
@@ -62,7 +65,10 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             image_transfers.router,
             registries.router,
             containers.router,
+            networks.router,
             system.router,
+            volumes.router,
+            volume_archives.router,
         ],
         guards=[require_key],
         exception_handlers={

@@ -3,9 +3,10 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterable
 
-from adapters.image_archives.members import END, Member, members, padding
-from adapters.image_archives.naming import NAMING, read
-from adapters.image_archives.pieces import Pieces, inflated
+from adapters.archives.headers import END, padding
+from adapters.archives.members import Member, members
+from adapters.archives.naming import NAMING, read
+from adapters.archives.pieces import Pieces, inflated
 from domain.errors import RequestUnreadable
 from domain.ports.image_archives import JudgeNames
 

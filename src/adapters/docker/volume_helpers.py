@@ -1,0 +1,232 @@
+"""Short-lived containers that see one volume and nothing else."""
+
+import io
+import tarfile
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from enum import StrEnum
+from secrets import token_hex
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from docker import APIClient
+from docker.types import LogConfig
+
+from adapters.docker.client import EngineClient
+from adapters.docker.removal import remove_container
+from domain.containers import HELPER_LABEL
+from domain.errors import AgentError, EngineUnavailable
+
+T = TypeVar("T")
+
+END_SECONDS = 600.0
+"""How long a script may take once it has all that it needs: many files take their time to go."""
+
+_EMPTY_IMAGE = "container-host-agent/empty:latest"
+"""Holds nothing; containers of it never run."""
+
+_VOLUME_LABEL = "container-host-agent.volume"
+_TASK_LABEL = "container-host-agent.task"
+_STAGE_LABEL = "container-host-agent.stage"
+_RUN_LABEL = "container-host-agent.run"
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 1.0
+
+
+class Task(StrEnum):
+    """What a helper is there for."""
+
+    READ = "read"
+    UNPACK = "unpack"
+    REPLACE = "replace"
+    DISCARD = "discard"
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """What a helper runs in its volume."""
+
+    task: Task
+    text: str
+    stage: str
+    """The folder of the volume that it works on, ``$STAGE`` in the script."""
+    clear: bool = False
+    """Whether what the volume holds may go; ``$CLEAR`` is ``yes`` or ``no``."""
+
+
+class LeftHelper(msgspec.Struct, frozen=True, kw_only=True):
+    """A helper whose agent has gone."""
+
+    container: str
+    volume: str
+    task: Task | None
+    stage: str
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a script ended."""
+
+    status: int
+    output: str
+    """Its last words."""
+
+
+class VolumeHelpers:
+    """Makes helpers, and removes them whatever happens.
+
+    Args:
+        client: for short calls.
+        owner: tells the helpers of agents on one Engine apart.
+    """
+
+    def __init__(self, client: EngineClient, *, owner: str) -> None:
+        self._client = client
+        self._owner = owner
+        # What an agent itself has at work is not what an earlier one left.
+        self._run = token_hex(8)
+
+    @asynccontextmanager
+    async def reader(self, volume: str) -> AsyncIterator[str]:
+        """A container that never runs and may not write; its volume lies at ``/volume``."""
+
+        def create(api: APIClient, name: str) -> None:
+            _provide_empty_image(api)
+            api.create_container(
+                _EMPTY_IMAGE,
+                name=name,
+                labels=self._labels(volume, Task.READ),
+                command=["none"],
+                network_disabled=True,
+                host_config=_host_config(api, volume, writes=False),
+            )
+
+        async with self._container(create) as container:
+            yield container
+
+    @asynccontextmanager
+    async def writer(self, image: str, volume: str, script: Script) -> AsyncIterator[str]:
+        """A container that has not run yet, with a script that may write."""
+
+        def create(api: APIClient, name: str) -> None:
+            api.create_container(
+                image,
+                name=name,
+                labels={**self._labels(volume, script.task), _STAGE_LABEL: script.stage},
+                entrypoint=["sh", "-c", script.text],
+                user="0:0",
+                environment={"STAGE": script.stage, "CLEAR": "yes" if script.clear else "no"},
+                stdin_open=True,
+                healthcheck={"test": ["NONE"]},
+                network_disabled=True,
+                host_config=_host_config(api, volume, writes=True),
+            )
+
+        async with self._container(create) as container:
+            yield container
+
+    @asynccontextmanager
+    async def _container(self, create: Callable[[APIClient, str], None]) -> AsyncIterator[str]:
+        name = f"container-host-agent-volume-{token_hex(8)}"
+        try:
+            await self._change("looking into a volume", lambda api: create(api, name))
+            yield name
+        finally:
+            # By its name, as its identifier may never have come.
+            with anyio.CancelScope(shield=True), suppress(AgentError):
+                await self.remove(name)
+
+    async def start(self, container: str) -> None:
+        """Lets a script begin."""
+        await self._change("looking into a volume", lambda api: api.start(container))
+
+    async def end(self, container: str) -> Ended:
+        """How a script ended, once it has.
+
+        Raises:
+            EngineUnavailable: it does not end in time.
+        """
+        pause = _SHORTEST_PAUSE
+        with anyio.move_on_after(END_SECONDS):
+            while (status := await self._status(container)) is None:
+                await anyio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            return Ended(status=status, output=await self._output(container))
+        raise EngineUnavailable(f"The volume was not written within {END_SECONDS:g} s.")
+
+    async def _status(self, container: str) -> int | None:
+        row = await self._client.look(
+            "looking at a helper", lambda api: api.inspect_container(container)
+        )
+        ended = row["State"]["Status"] in {"exited", "dead"}
+        return int(row["State"]["ExitCode"]) if ended else None
+
+    async def _output(self, container: str) -> str:
+        last = await self._client.look(
+            "reading what a helper printed", lambda api: api.logs(container, tail=3)
+        )
+        return str(last.decode(errors="replace")).strip()
+
+    async def run(self, image: str, volume: str, script: Script) -> Ended:
+        """Runs a script to its end."""
+        async with self.writer(image, volume, script) as container:
+            await self.start(container)
+            return await self.end(container)
+
+    async def left_over(self) -> Sequence[LeftHelper]:
+        """Helpers of the owner that an earlier run of it made."""
+        filters = {"label": f"{HELPER_LABEL}={self._owner}"}
+        rows = await self._client.ask(
+            "looking for helpers", lambda api: api.containers(all=True, filters=filters)
+        )
+        return [
+            _left(row["Id"], row["Labels"])
+            for row in rows
+            if row["Labels"].get(_RUN_LABEL) != self._run
+        ]
+
+    async def remove(self, container: str) -> None:
+        """Removes a helper, running or not; one that has gone is fine."""
+        await self._change("removing a helper", lambda api: remove_container(api, container))
+
+    def _labels(self, volume: str, task: Task) -> dict[str, str]:
+        return {
+            HELPER_LABEL: self._owner,
+            _RUN_LABEL: self._run,
+            _VOLUME_LABEL: volume,
+            _TASK_LABEL: task.value,
+        }
+
+    async def _change(self, what: str, work: Callable[[APIClient], T]) -> T:
+        return await self._client.change(what, work)
+
+
+def _left(container: str, labels: Mapping[str, str]) -> LeftHelper:
+    task = labels.get(_TASK_LABEL, "")
+    known = {member.value: member for member in Task}
+    return LeftHelper(
+        container=container,
+        volume=labels.get(_VOLUME_LABEL, ""),
+        task=known.get(task),
+        stage=labels.get(_STAGE_LABEL, ""),
+    )
+
+
+def _host_config(api: APIClient, volume: str, *, writes: bool) -> Any:
+    return api.create_host_config(
+        binds=[f"{volume}:/volume:{'rw' if writes else 'ro'},nocopy"],
+        network_mode="none",
+        cap_drop=["ALL"],
+        cap_add=["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"],
+        security_opt=["no-new-privileges"],
+        read_only=True,
+        log_config=LogConfig(type="json-file", config={"max-size": "64k", "max-file": "1"}),
+    )
+
+
+def _provide_empty_image(api: APIClient) -> None:
+    if api.images(_EMPTY_IMAGE):
+        return
+    nothing = io.BytesIO()
+    with tarfile.open(fileobj=nothing, mode="w"):
+        pass
+    repository, _, tag = _EMPTY_IMAGE.partition(":")
+    api.import_image_from_data(nothing.getvalue(), repository=repository, tag=tag)

@@ -1,1 +1,0 @@
-"""Archives of images that come from outside."""
