@@ -3,13 +3,15 @@
 from typing import Any
 
 from litestar import Request, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 from litestar.params import FromPath
 
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
 from entrypoints.http.disconnects import while_connected
 from entrypoints.http.documented_bodies import takes_json
-from entrypoints.http.exec_requests import EXAMPLE, ExecRequest, ExecResult, result
+from entrypoints.http.exec_requests import ANSWER, EXAMPLE, ExecRequest, ExecResult, result
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -19,7 +21,15 @@ AnyRequest = Request[Any, Any, Any]
     "/{reference:str}/exec",
     status_code=200,
     operation_class=takes_json(ExecRequest, EXAMPLE),
-    responses=problems(401, 404, 408, 409, 413, 422, 502, 503),
+    responses={
+        200: ResponseSpec(
+            ExecResult,
+            description="The command has ended, or its time has run out.",
+            generate_examples=False,
+            examples=[Example(value=ANSWER)],
+        ),
+        **problems(401, 404, 408, 409, 413, 422, 502, 503),
+    },
 )
 async def run_command(request: AnyRequest, reference: FromPath[str]) -> ExecResult:
     """Runs a command in a container, and tells how it ended and what it printed.

@@ -6,9 +6,10 @@ import msgspec
 from litestar import Request, Response, WebSocket, get, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from domain.container_exec import OutputPiece, TerminalSize
+from domain.container_exec import MOST_COLUMNS, MOST_ROWS, OutputPiece, TerminalSize
 from domain.errors import AgentError, RequestUnreadable
 from domain.usecases.terminals import Ending, EndOfInput, Farewell, Said, Terminal
 from entrypoints.agent import Agent
@@ -25,8 +26,24 @@ _CHANNELS = {"stdout": b"\x01", "stderr": b"\x02"}
 _LONGEST_REASON = 120
 """Of a close frame, in bytes at most 123."""
 
-Columns = Annotated[int, QueryParameter(ge=1, le=1000)]
-Rows = Annotated[int, QueryParameter(ge=1, le=1000)]
+Columns = Annotated[int, QueryParameter(ge=1, le=MOST_COLUMNS)]
+Rows = Annotated[int, QueryParameter(ge=1, le=MOST_ROWS)]
+Command = Annotated[
+    list[str] | None,
+    QueryParameter(
+        description="A program and its arguments, one for each time.",
+        examples=[Example(value=["sh", "-c", "exec top -d 1"])],
+    ),
+]
+Env = Annotated[
+    list[str] | None,
+    QueryParameter(
+        description="Variables beside the container's own, one for each time.",
+        examples=[Example(value=["LANG=C", "TERM=xterm-256color"])],
+    ),
+]
+WorkingDir = Annotated[str, QueryParameter(examples=[Example(value="/etc/nginx")])]
+User = Annotated[str, QueryParameter(examples=[Example(value="1000:1000")])]
 Path = "/{reference:str}/exec/terminal"
 
 
@@ -80,10 +97,10 @@ _CODES = {Ending.EXITED: 1000, Ending.IDLE: 1008, Ending.UNREAD: 1008, Ending.ST
 async def describe_terminal(
     request: AnyRequest,
     reference: FromPath[str],  # noqa: ARG001 - for the document
-    command: FromQuery[list[str] | None] = None,  # noqa: ARG001
-    env: FromQuery[list[str] | None] = None,  # noqa: ARG001
-    working_dir: FromQuery[str] = "",  # noqa: ARG001
-    user: FromQuery[str] = "",  # noqa: ARG001
+    command: Command = None,  # noqa: ARG001
+    env: Env = None,  # noqa: ARG001
+    working_dir: WorkingDir = "",  # noqa: ARG001
+    user: User = "",  # noqa: ARG001
     tty: FromQuery[bool] = True,  # noqa: ARG001
     columns: Columns = 80,  # noqa: ARG001
     rows: Rows = 24,  # noqa: ARG001
@@ -112,10 +129,10 @@ async def describe_terminal(
 async def speak(
     socket: AnySocket,
     reference: FromPath[str],
-    command: FromQuery[list[str] | None] = None,
-    env: FromQuery[list[str] | None] = None,
-    working_dir: FromQuery[str] = "",
-    user: FromQuery[str] = "",
+    command: Command = None,
+    env: Env = None,
+    working_dir: WorkingDir = "",
+    user: User = "",
     tty: FromQuery[bool] = True,
     columns: Columns = 80,
     rows: Rows = 24,

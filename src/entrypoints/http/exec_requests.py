@@ -92,6 +92,17 @@ EXAMPLE = {
 """A request, for the OpenAPI document."""
 
 
+ANSWER = {
+    "exit_code": 0,
+    "timed_out": False,
+    "may_run_on": False,
+    "seconds": 0.071,
+    "stdout": {"text": "648\n", "size": 4, "cut": False},
+    "stderr": {"text": "nginx: configuration file … is successful\n", "size": 44, "cut": False},
+}
+"""What comes of it, for the same document."""
+
+
 class StreamOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a command printed to one of its streams."""
 
