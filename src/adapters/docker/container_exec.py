@@ -38,7 +38,6 @@ STOP_SECONDS = 5.0
 """How long ending a command may take."""
 
 _GRACE_SECONDS = 0.5
-_START_SECONDS = 60.0
 _FIRST_LOOK_SECONDS = 0.01
 _LATER_LOOK_SECONDS = 0.25
 _LONGEST_REASON = 4 * 1024
@@ -84,7 +83,7 @@ class DockerContainerExec:
         try:
             with named("container", container_id):
                 async with execution.attached(self._base_url, order) as connection:
-                    await command.attach(connection)
+                    await command.attach(connection, seconds=self._client.limits.change_seconds)
                     yield command
         finally:
             with anyio.move_on_after(STOP_SECONDS, shield=True):
@@ -131,20 +130,18 @@ class DockerRunningCommand:
         self._pieces: deque[OutputPiece] = deque()
         self._connection: Hijacked | None = None
 
-    async def attach(self, connection: Hijacked) -> None:
+    async def attach(self, connection: Hijacked, *, seconds: float) -> None:
         """Takes its connection, and returns when it runs or has run.
 
         Raises:
             CommandNotStarted: it never did.
         """
         self._connection = connection
-        with anyio.move_on_after(_START_SECONDS):
+        with anyio.move_on_after(seconds):
             if await self._execution.begun():
                 return
             raise CommandNotStarted(await self._said())
-        raise EngineUnavailable(
-            f"The Docker Engine did not start a command within {_START_SECONDS:g} s."
-        )
+        raise EngineUnavailable(f"The Docker Engine did not start a command within {seconds:g} s.")
 
     async def _said(self) -> str:
         """What the Engine says in place of a command's output."""
@@ -247,7 +244,8 @@ class _Execution:
         """Starts it; bytes to it and from it."""
         body = {"Detach": False, "Tty": order.terminal is not None, **_console(order)}
         path = f"{self._version}/exec/{self._id}/start"
-        async with hijacked(base_url, path, body, self._what) as connection:
+        seconds = self._client.limits.change_seconds
+        async with hijacked(base_url, path, body, self._what, seconds=seconds) as connection:
             yield connection
 
     async def begun(self) -> bool:

@@ -16,10 +16,10 @@ import anyio.abc
 
 from adapters.docker.refusals import refused
 from domain.errors import EngineUnavailable
+from domain.shortage import shortage
 
 PIECE_BYTES = 64 * 1024
 
-_ANSWER_SECONDS = 60.0
 _CLOSE_SECONDS = 2.0
 _LONGEST_HEAD = 64 * 1024
 _HINT = "Is the Docker Engine running, and may the agent use DOCKER_SOCKET?"
@@ -42,11 +42,11 @@ class Hijacked:
         if self._begun:
             begun, self._begun = self._begun, b""
             return begun
-        try:
-            with _translated(self._what):
+        with _translated(self._what):
+            try:
                 return await self._stream.receive(PIECE_BYTES)
-        except anyio.EndOfStream:
-            return b""
+            except anyio.EndOfStream:
+                return b""
 
     async def send(self, data: bytes) -> None:
         """Sends bytes; to nobody where the other end has gone."""
@@ -65,7 +65,7 @@ class Hijacked:
 
 @asynccontextmanager
 async def hijacked(
-    base_url: str, path: str, body: Mapping[str, Any], what: str
+    base_url: str, path: str, body: Mapping[str, Any], what: str, *, seconds: float
 ) -> AsyncIterator[Hijacked]:
     """What the Engine answers to a request, and then bytes both ways.
 
@@ -74,15 +74,17 @@ async def hijacked(
         path: what is asked for, with the version of the API.
         body: of the request.
         what: the call in words, for messages: "running ls".
+        seconds: how long it may take to answer.
 
     Raises:
         EngineUnavailable: it cannot be reached, or does not answer in time.
+        HostExhausted: the host is too short of something to ask.
         EngineRefused: it answers with an error.
     """
-    with _translated(what):
-        stream = await _connected(base_url, what)
+    with _in_time(what, seconds), _translated(what):
+        stream = await _connected(base_url)
     try:
-        with _in_time(what), _translated(what):
+        with _in_time(what, seconds), _translated(what):
             await stream.send(_request(path, body))
             status, begun, length = await _head(stream, what)
             if status not in {101, 200}:
@@ -93,12 +95,11 @@ async def hijacked(
             await stream.aclose()
 
 
-async def _connected(base_url: str, what: str) -> anyio.abc.SocketStream:
+async def _connected(base_url: str) -> anyio.abc.SocketStream:
     parts = urlsplit(base_url)
-    with _in_time(what):
-        if parts.scheme == "unix":
-            return await anyio.connect_unix(parts.path)
-        return await anyio.connect_tcp(parts.hostname or "", parts.port or 2375)
+    if parts.scheme == "unix":
+        return await anyio.connect_unix(parts.path)
+    return await anyio.connect_tcp(parts.hostname or "", parts.port or 2375)
 
 
 def _request(path: str, body: Mapping[str, Any]) -> bytes:
@@ -139,20 +140,24 @@ async def _rest(stream: anyio.abc.SocketStream, begun: bytes, length: int) -> st
 
 
 @contextmanager
-def _in_time(what: str) -> Iterator[None]:
+def _in_time(what: str, seconds: float) -> Iterator[None]:
     try:
-        with anyio.fail_after(_ANSWER_SECONDS):
+        with anyio.fail_after(seconds):
             yield
     except TimeoutError as fault:
-        raise _unavailable(what, f"it took more than {_ANSWER_SECONDS:g} s") from fault
+        raise _unavailable(what, f"it took more than {seconds:g} s") from fault
 
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     try:
         yield
-    except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as fault:
-        raise _unavailable(what, getattr(fault, "strerror", None) or "it hung up") from fault
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream) as fault:
+        raise _unavailable(what, "it hung up") from fault
+    except OSError as fault:
+        if (refusal := shortage(fault)) is not None:
+            raise refusal from fault
+        raise _unavailable(what, fault.strerror or "it cannot be reached") from fault
 
 
 def _unavailable(what: str, reason: str) -> EngineUnavailable:
