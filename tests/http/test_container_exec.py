@@ -8,6 +8,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 
+from adapters.memory.container_exec import MemoryRunningCommand
 from domain.usecases import terminals
 from entrypoints.connections import ConnectionLimits
 from tests.http.test_slow_clients import served
@@ -380,6 +381,20 @@ class TestTerminal:
         with anyio.fail_after(1):
             while world.commands.running:
                 await anyio.sleep(0.01)
+
+    async def test_a_fault_of_ours_ends_it_and_stands_in_the_log(
+        self, world: World, port: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(_: object) -> None:
+            raise ValueError("of ours")
+
+        monkeypatch.setattr(MemoryRunningCommand, "receive", broken)
+        async with conversation(port) as talk:
+            await talk.to_end()
+
+        assert talk.code == 1011
+        assert world.log.named("request broke")
+        assert not world.commands.running
 
     async def test_fifty_speak_at_once_and_leave_nothing(self, world: World, port: int) -> None:
         heard: list[bytes] = []

@@ -145,7 +145,8 @@ async def speak(
     )
     began = agent.clock.monotonic()
     async with agent.containers.execution.terminal(reference, order) as terminal:
-        await socket.accept()
+        if not await _accepted(socket):
+            return
         ended = await _conversation(terminal, _SocketPeer(socket, channels=not tty))
         await _close(socket, *ended)
     agent.log.info(
@@ -155,6 +156,15 @@ async def speak(
         exit_code=ended[0].exit_code,
         seconds=round(agent.clock.monotonic() - began, 1),
     )
+
+
+async def _accepted(socket: AnySocket) -> bool:
+    """Whether whoever asked is still there."""
+    try:
+        await socket.accept()
+    except (OSError, WebSocketDisconnect):
+        return False
+    return True
 
 
 async def _conversation(terminal: Terminal, peer: "_SocketPeer") -> tuple[Ended, int | None]:

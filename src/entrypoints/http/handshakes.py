@@ -14,6 +14,8 @@ from entrypoints.http.problems import Problem, agent_problem, http_problem, unex
 
 _REFUSAL = "handshake_refusal"
 _EXTENSION = "websocket.http.response"
+_BROKEN = 1011
+"""How a socket is closed that cannot go on by a fault of ours (RFC 6455)."""
 
 
 async def note_refusal(fault: Exception, scope: Scope) -> None:
@@ -42,19 +44,21 @@ async def shake_hands(app: ASGIApp, scope: Any, receive: Receive, send: Send) ->
     async def answer(message: Message) -> None:
         nonlocal begun
         refusal = (scope.get("state") or {}).get(_REFUSAL)
-        known = _EXTENSION in (scope.get("extensions") or {})
-        if message["type"] == "websocket.close" and not begun and refusal and known:
+        if message["type"] != "websocket.close" or refusal is None:
             begun = True
-            await _refuse(scope, refusal, send)
+            await send(message)
             return
-        begun = True
-        await send(message)
+        # Also where nobody is told of it any more: what is a fault of ours stands in the log.
+        problem = _problem(scope, refusal)
+        if begun or _EXTENSION not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": _BROKEN, "reason": ""})
+            return
+        await _refuse(problem, send)
 
     await app(scope, receive, answer)
 
 
-async def _refuse(scope: Any, fault: Exception, send: Any) -> None:
-    problem = _problem(scope, fault)
+async def _refuse(problem: Response[Problem], send: Any) -> None:
     body = msgspec.json.encode(problem.content)
     headers = {**problem.headers, "content-type": problem.media_type or ""}
     start = {
