@@ -109,9 +109,9 @@ class DockerContainerExec:
         """The same from within the container, by its own shell, which it may not have."""
         words = ("sh", f"{MARK}={mark}", number.name.removeprefix("SIG"), "no" if all_of else "yes")
         order = ExecOrder(command=("sh", "-c", _END_SCRIPT, *words), user=user)
-        helper = _Execution(self._client, container_id)
-        await helper.create(engine_body(order, {}), "sh")
-        async with helper.attached(self._base_url, order) as connection:
+        shell = _Execution(self._client, container_id)
+        await shell.create(engine_body(order, {}), "sh")
+        async with shell.attached(self._base_url, order) as connection:
             while await connection.receive():
                 pass
 
