@@ -39,6 +39,7 @@
     ├── RegistryNotKept          a registry for which no credentials are kept
     ├── ChangeUnfinished         the Engine goes on with a change that takes too long
     ├── ConditionNotReached      what was waited for has not come in time
+    ├── CommandNotStarted        a command that cannot be run in its container
     ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
     ├── StorageFailed            the disk refuses, for another reason than room
@@ -418,6 +419,18 @@ class ConditionNotReached(AgentError):
     """What was waited for has not come in time."""
 
     code = "condition-not-reached"
+
+
+class CommandNotStarted(AgentError):
+    """A command that cannot be run in its container; holds the runtime's reason."""
+
+    code = "command-not-started"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The command cannot be run in the container: {reason}",
+            hint="Program, user and folder must be there in the container itself.",
+        )
 
 
 class ResourceOwned(AgentError):

@@ -20,6 +20,7 @@ from domain.usecases.consistency import Consistency
 from domain.usecases.container_access import ContainerAccess
 from domain.usecases.container_control import ContainerControl
 from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_execution import ContainerExecution
 from domain.usecases.container_list import ContainerList
 from domain.usecases.container_pruning import ContainerPruning
 from domain.usecases.container_usage import UsageWatch
@@ -91,6 +92,7 @@ class SingleContainers:
     pruning: ContainerPruning
     output: ContainerOutput
     files: ContainerFiles
+    execution: ContainerExecution
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
 from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.container_changes import DockerContainerChanges
+from adapters.docker.container_exec import DockerContainerExec
 from adapters.docker.container_files import DockerContainerFiles
 from adapters.docker.container_lookup import DockerContainerLookup
 from adapters.docker.container_output import DockerContainerOutput
@@ -44,6 +45,7 @@ from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_exec import MemoryContainerExec
 from adapters.memory.container_files import MemoryContainerFiles
 from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.container_usage import MemoryUsage
@@ -87,6 +89,7 @@ from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.container_changes import ContainerChanges
 from domain.ports.container_details import ContainerLookup
+from domain.ports.container_exec import ContainerExec
 from domain.ports.container_files import ContainerFiles
 from domain.ports.container_output import ContainerOutput
 from domain.ports.container_surroundings import ContainerSurroundings
@@ -120,6 +123,7 @@ from domain.usecases.consistency import Consistency
 from domain.usecases.container_access import ContainerAccess
 from domain.usecases.container_control import ContainerControl
 from domain.usecases.container_creation import ContainerCreation
+from domain.usecases.container_execution import ContainerExecution
 from domain.usecases.container_list import ContainerList
 from domain.usecases.container_names import ContainerNames
 from domain.usecases.container_pruning import ContainerPruning
@@ -194,6 +198,7 @@ class SinglePorts:
     surroundings: ContainerSurroundings
     output: ContainerOutput
     files: ContainerFiles
+    commands: ContainerExec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +332,7 @@ async def _runtime(
             surroundings=DockerSurroundings(client),
             output=DockerContainerOutput(settings.docker_socket, client),
             files=DockerContainerFiles(settings.docker_socket, client),
+            commands=DockerContainerExec(settings.docker_socket, client),
         ),
     )
 
@@ -370,6 +376,7 @@ def memory_single_ports(engine: MemoryEngine) -> SinglePorts:
         surroundings=MemorySurroundings(engine),
         output=MemoryContainerOutput(engine),
         files=MemoryContainerFiles(engine),
+        commands=MemoryContainerExec(engine),
     )
 
 
@@ -1009,4 +1016,12 @@ def _single_containers(
         ),
         output=single.output,
         files=single.files,
+        execution=ContainerExecution(
+            access=access,
+            commands=single.commands,
+            operations=changes.operations,
+            clock=clock,
+            at_once=settings.max_execs,
+            idle_seconds=settings.exec_idle,
+        ),
     )

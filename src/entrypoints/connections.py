@@ -10,7 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from entrypoints.websockets import BoundedWebSocket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class BoundedProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _peer: str | None = None
     _deaf = False
+    _handed_over = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection, or drops it where there are too many."""
@@ -141,15 +145,29 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._disarm()
+        self._forget()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hands the connection over; it counts until it is lost, as any other."""
+        self._handed_over = True
+        super().handle_websocket_upgrade(event)
+        heir = self.transport.get_protocol()
+        if isinstance(heir, BoundedWebSocket):
+            heir.on_lost = self._forget
+
+    def _forget(self) -> None:
         if self._peer is not None:
             self.open_by_peer[self._peer] -= 1
             if not self.open_by_peer[self._peer]:
                 del self.open_by_peer[self._peer]
             self._peer = None
-        super().connection_lost(exc)
 
     def _watch(self) -> None:
         """Gives the client a time for its request, from when nothing of it is at work."""
+        if self._handed_over:
+            self._disarm()
+            return
         if self._deaf:
             # What it sends does not make up for what it does not read.
             return

@@ -19,6 +19,7 @@ from entrypoints.http.app import create_app
 from entrypoints.look_ups import LookUps
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
+from entrypoints.websockets import WEBSOCKETS
 from entrypoints.workers import run_workers
 
 _LAST_ANSWERS_SECONDS = 5
@@ -123,6 +124,7 @@ def _configuration(app: object, settings: Settings) -> uvicorn.Config:
         # Else whoever speaks to it from this host, container or proxy, could name any address.
         proxy_headers=False,
         http=bounded_protocol(limits_within(allow_many_files())),
+        **WEBSOCKETS,
         timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
 
@@ -180,3 +182,4 @@ async def wind_up(agent: Agent) -> None:
     agent.events.end()
     agent.images.pulls.end()
     agent.containers.output.end()
+    agent.containers.execution.end()

@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_volume_bytes: int
     max_builds: int
     max_starts: int
+    max_execs: int
     network_pool: IPv4Network
     firewall: str
     container_cpus: float
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout: float
     stop_timeout: float
     pull_timeout: float
+    exec_idle: float
     stop_grace: int
     engine_timeout: float
     engine_change_timeout: float
@@ -213,6 +215,13 @@ def _duration(value: str) -> float:
         return seconds(value)
     except RequestUnreadable as fault:
         raise ValueError(f"must be a duration such as 90, 15m, 2h or 7d, not {value!r}") from fault
+
+
+def _positive_duration(value: str) -> float:
+    found = _duration(value)
+    if not found:
+        raise ValueError("must be more than 0")
+    return found
 
 
 def _network_pool(value: str) -> IPv4Network:
@@ -440,6 +449,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAX_BUILDS", "4", _integer(1, 64), "How many launches build at once."),
     Setting("MAX_STARTS", "8", _integer(1, 256), "How many launches start containers at once."),
     Setting(
+        "MAX_EXECS",
+        "100",
+        _integer(1, 1000),
+        "How many commands run in containers at once, terminals among them.",
+    ),
+    Setting(
         "NETWORK_POOL",
         "10.213.0.0/16",
         _network_pool,
@@ -543,6 +558,12 @@ SETTINGS: tuple[Setting, ...] = (
         "900",
         _number(1, 86_400),
         "Seconds that a pull may take which is asked for by itself.",
+    ),
+    Setting(
+        "EXEC_IDLE",
+        "30m",
+        _positive_duration,
+        "How long a terminal may be silent, both ways, before it is ended.",
     ),
     Setting(
         "STOP_GRACE",

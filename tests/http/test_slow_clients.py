@@ -13,6 +13,7 @@ import uvicorn
 
 from entrypoints.connections import ConnectionLimits, bounded_protocol, limits_within
 from entrypoints.http import bodies
+from entrypoints.websockets import WEBSOCKETS
 from tests.support.agents import KEY, World, agent_on_twins
 from tests.support.api import WEB, begin, call
 
@@ -43,6 +44,7 @@ async def served(world: World, limits: ConnectionLimits = SHORT) -> AsyncIterato
         lifespan="off",
         log_config=None,
         http=bounded_protocol(limits),
+        **WEBSOCKETS,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

@@ -12,6 +12,7 @@ import httpx
 from adapters.archives.images import ScreenedArchives
 from adapters.memory.clock import MemoryClock
 from adapters.memory.compose import MemoryCompose
+from adapters.memory.container_exec import MemoryContainerExec
 from adapters.memory.container_files import MemoryContainerFiles
 from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.container_usage import MemoryUsage
@@ -111,6 +112,7 @@ class World(Outside):
     usages: MemoryUsage
     output: MemoryContainerOutput
     files: MemoryContainerFiles
+    commands: MemoryContainerExec
 
     async def look(self) -> None:
         """Lets the agent look at its Engine, or find that it does not answer."""
@@ -251,7 +253,8 @@ async def agent_on_twins(
     logs, events, usages = MemoryLogs(engine), MemoryEvents(engine), MemoryUsage()
     transfers, credentials = MemoryTransfers(engine), outside.credentials
     output, files = MemoryContainerOutput(engine), MemoryContainerFiles(engine)
-    single = replace(memory_single_ports(engine), output=output, files=files)
+    commands = MemoryContainerExec(engine)
+    single = replace(memory_single_ports(engine), output=output, files=files, commands=commands)
     volumes, networks = MemoryVolumes(engine), MemoryNetworksOfHost(engine)
     runtime = Runtime(
         containers=MemoryContainers(engine),
@@ -318,5 +321,6 @@ async def agent_on_twins(
             usages=usages,
             output=output,
             files=files,
+            commands=commands,
         )
         await agent.operations.close(0)

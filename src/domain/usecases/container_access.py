@@ -78,3 +78,16 @@ class ContainerAccess:
         if self.is_own(found.id):
             raise ResourceConflict(f"Container {found.name!r} is the agent's own; nobody reads it.")
         return found
+
+    async def enterable(self, text: str) -> ContainerDetails:
+        """The same, if commands may be run in it.
+
+        Raises:
+            ResourceConflict: it is the agent's own, where any command could read its keys.
+        """
+        found = await self.find(text)
+        if self.is_own(found.id):
+            raise ResourceConflict(
+                f"Container {found.name!r} is the agent's own; nothing else runs in it."
+            )
+        return found

@@ -32,6 +32,7 @@ from entrypoints.http import (
     volumes,
 )
 from entrypoints.http.auth import require_key
+from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
 from entrypoints.http.problems import (
     agent_problem,
     http_problem,
@@ -76,6 +77,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             HTTPException: http_problem,
             Exception: unexpected_problem,
         },
+        after_exception=[note_refusal],
         state=State({"agent": agent, "exposition": exposition}),
         openapi_config=_openapi(agent.version),
         request_max_body_size=agent.settings.max_body_bytes,
@@ -119,7 +121,7 @@ class _Observed:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self._serve_socket(scope, receive, send)
             return
         began = time.perf_counter()
         status: int | None = None
@@ -148,12 +150,26 @@ class _Observed:
             status = 500 if status is None else status
             self._tell(scope, status, time.perf_counter() - began)
 
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One WebSocket; what is noted is its handshake, however long it stays open."""
+        began = time.perf_counter()
+        told = False
+
+        async def note(message: Message) -> None:
+            nonlocal told
+            if not told and (status := handshake_status(message)) is not None:
+                told = True
+                self._tell(scope, status, time.perf_counter() - began)
+            await send(message)
+
+        await shake_hands(self._app, scope, receive, note)
+
     def _tell(self, scope: Mapping[str, Any], status: int, seconds: float) -> None:
-        method = scope["method"]
+        method = scope.get("method", "GET")
         # Routes, not paths, so that nobody can grow the metrics by asking for made-up ones.
         route = scope.get("path_template") or "unmatched"
         self._exposition.request(method, route, status, seconds)
-        if audit.audited(method, status):
+        if audit.audited(method, status) or scope["type"] == ScopeType.WEBSOCKET:
             self._agent.audit.note(audit.entry_of(self._agent, scope, route, status))
         self._agent.log.debug(
             "request",

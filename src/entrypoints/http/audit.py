@@ -60,7 +60,7 @@ def entry_of(agent: Agent, scope: Mapping[str, Any], route: str, status: int) ->
         subject=inert(caller.subject) if caller else "",
         key_id=inert(caller.key_id) if caller else "",
         address=str(client[0]) if client else "",
-        method=inert(scope["method"]),
+        method=inert(scope.get("method", "GET")),
         route=route,
         path=inert(scope["path"]),
         target=inert(str(state.get("audit_target") or named)),

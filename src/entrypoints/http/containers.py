@@ -16,9 +16,11 @@ from domain.usecases.container_waiting import Condition, Waited
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
+from entrypoints.http.container_exec import run_command
 from entrypoints.http.container_files import read_files
 from entrypoints.http.container_logs import read_container_logs
 from entrypoints.http.container_requests import EXAMPLE, ContainerRequest
+from entrypoints.http.container_terminal import describe_terminal, speak
 from entrypoints.http.container_views import (
     ContainerListView,
     CreatedContainer,
@@ -269,6 +271,9 @@ router = Router(
         container_file_changes,
         read_container_logs,
         read_files,
+        run_command,
+        describe_terminal,
+        speak,
     ],
     tags=["containers"],
     security=[{"serverKey": []}],

@@ -59,6 +59,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.ImageNotInRegistry: HTTPStatus.NOT_FOUND,
     errors.RegistryNotKept: HTTPStatus.NOT_FOUND,
     errors.ChangeUnfinished: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.CommandNotStarted: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ConditionNotReached: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StorageFailed: HTTPStatus.SERVICE_UNAVAILABLE,
