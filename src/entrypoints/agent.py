@@ -12,6 +12,7 @@ from domain.ports.store import Environments
 from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles
 from domain.usecases.addresses import Addresses
+from domain.usecases.agent_entries import AgentEntries
 from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
@@ -22,9 +23,12 @@ from domain.usecases.container_control import ContainerControl
 from domain.usecases.container_creation import ContainerCreation
 from domain.usecases.container_list import ContainerList
 from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_stats import StatsWatch
 from domain.usecases.container_usage import UsageWatch
 from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
+from domain.usecases.disk_watch import DiskWatch
+from domain.usecases.engine_entries import EngineEntries
 from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
@@ -34,6 +38,7 @@ from domain.usecases.housekeeping import Housekeeping
 from domain.usecases.image_archiving import ImageArchiving
 from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.journal import Journal
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
@@ -46,6 +51,7 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.system_pruning import SystemPruning
 from entrypoints.settings import Settings
 
 
@@ -83,6 +89,7 @@ class SingleContainers:
     control: ContainerControl
     waiting: ContainerWaiting
     pruning: ContainerPruning
+    stats: StatsWatch
     output: ContainerOutput
     files: ContainerFiles
 
@@ -116,6 +123,9 @@ class Agent:
     protection: Protection
     logs: ContainerLogs
     events: EventHub
+    journal: Journal
+    engine_entries: EngineEntries
+    agent_entries: AgentEntries
     recovery: Recovery
     consistency: Consistency
     states: States
@@ -123,5 +133,7 @@ class Agent:
     health: Health
     images: ImageCalls
     containers: SingleContainers
+    disk: DiskWatch
+    pruning: SystemPruning
     clock: Clock
     log: Log

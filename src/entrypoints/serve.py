@@ -178,5 +178,7 @@ async def wind_up(agent: Agent) -> None:
     await agent.heartbeat.end()
     agent.logs.end()
     agent.events.end()
+    agent.journal.end()
+    agent.containers.stats.end()
     agent.images.pulls.end()
     agent.containers.output.end()

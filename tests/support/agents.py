@@ -43,6 +43,7 @@ from entrypoints.composition import (
     Runtime,
     assemble,
     bundle_limits,
+    memory_disk_ports,
     memory_single_ports,
 )
 from entrypoints.http.app import create_app
@@ -265,6 +266,7 @@ async def agent_on_twins(
             credentials=credentials,
         ),
         single=single,
+        disk=memory_disk_ports(engine, clock),
     )
     adapters = Adapters(
         runtime=runtime,

@@ -8,15 +8,15 @@ import anyio
 import pytest
 
 from adapters.memory.clock import MemoryClock
+from adapters.memory.engine import MemoryEngine
 from adapters.memory.happenings import Happenings
 from adapters.memory.log import MemoryLog
-from adapters.memory.runtime import MemoryEngine
 from adapters.memory.store import MemoryStore
 from adapters.memory.streams import MemoryEvents
 from domain.host_events import EventFilter, Happened, HostEvent, Source
 from domain.usecases import journal as journal_module
+from domain.usecases.engine_entries import EngineEntries
 from domain.usecases.engine_events import EventHub
-from domain.usecases.engine_news import EngineNews
 from domain.usecases.journal import KEPT, Journal, Lost, Told
 
 pytestmark = pytest.mark.anyio
@@ -245,7 +245,7 @@ class TestEngine:
     ) -> AsyncIterator[tuple[MemoryEvents, MemoryStore]]:
         events, store = MemoryEvents(engine), MemoryStore()
         hub = EventHub(events, world.clock, MemoryLog())
-        news = EngineNews(hub, store.environments, world.journal, world.clock)
+        news = EngineEntries(hub, store.environments, world.journal, world.clock)
         async with anyio.create_task_group() as group:
             group.start_soon(news.run)
             group.start_soon(hub.run)

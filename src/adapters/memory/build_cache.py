@@ -23,17 +23,22 @@ class MemoryBuildCache:
 
     async def entries(self) -> Sequence[CacheEntry]:
         """All that is kept, sorted by identifier."""
-        await self._engine.answer()
+        await self._engine.answer("list the cache of builds")
         return sorted(self._engine.build_cache.values(), key=lambda entry: entry.id)
 
     async def prune(self, *, all_unused: bool, unused_seconds: float | None = None) -> PrunedCache:
         """Removes what no build uses now."""
-        entries = await self.entries()
         age = None if unused_seconds is None else timedelta(seconds=unused_seconds)
         before = None if age is None else self._now() - age
-        gone = prunable(entries, all_unused=all_unused, before=before)
-        for entry in gone:
-            del self._engine.build_cache[entry.id]
+        gone: list[CacheEntry] = []
+
+        def remove() -> None:
+            entries = sorted(self._engine.build_cache.values(), key=lambda entry: entry.id)
+            gone.extend(prunable(entries, all_unused=all_unused, before=before))
+            for entry in gone:
+                del self._engine.build_cache[entry.id]
+
+        await self._engine.answer("prune the cache of builds", remove)
         return PrunedCache(
             ids=tuple(entry.id for entry in gone),
             reclaimed_bytes=sum(entry.size_bytes for entry in gone),

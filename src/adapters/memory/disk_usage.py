@@ -1,7 +1,7 @@
 """What an in-memory Engine would keep on a disk."""
 
-from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.engine import MemoryEngine
+from adapters.memory.engine_images import MemoryEngineImages
 from domain.disk_usage import DiskUsage, KindUsage
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from domain.environments import Environment
 from domain.host_events import Happened, Source
+from domain.moments import Shift
 from domain.names import EnvironmentName, OperationId
 from domain.operations import Operation, OperationEvent, OperationState
 from domain.ports.clock import Clock
@@ -100,9 +101,11 @@ class ToldOperations:
         """What happened in an operation."""
         return await self._records.events(operation)
 
-    async def prune(self, keep: int, *, before: datetime | None = None) -> None:
+    async def prune(
+        self, keep: int, *, before: datetime | None = None, event_bytes: int | None = None
+    ) -> None:
         """Takes away records of operations that have ended."""
-        await self._records.prune(keep, before=before)
+        await self._records.prune(keep, before=before, event_bytes=event_bytes)
 
 
 _ACTIONS = {OperationState.QUEUED: "requested", OperationState.RUNNING: "began"}
@@ -250,6 +253,19 @@ class ToldStore:
     def audit(self) -> Audit:
         """Who asked for what."""
         return self._store.audit
+
+    @property
+    def short_of_room(self) -> str:
+        """Why nothing should be asked for but what makes room."""
+        return self._store.short_of_room
+
+    async def move(self, shift: Shift) -> None:
+        """Moves what records age by."""
+        await self._store.move(shift)
+
+    async def compact(self) -> None:
+        """Gives room back to the disk that records no longer take."""
+        await self._store.compact()
 
     async def check(self) -> None:
         """Returns if records can be read and written."""

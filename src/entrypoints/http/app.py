@@ -22,11 +22,13 @@ from entrypoints.http import (
     containers,
     contract,
     environments,
+    events,
     image_transfers,
     images,
     operations,
     registries,
     system,
+    system_disk,
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.problems import (
@@ -62,6 +64,8 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             image_transfers.router,
             registries.router,
             containers.router,
+            events.router,
+            system_disk.router,
             system.router,
         ],
         guards=[require_key],

@@ -19,6 +19,7 @@ from entrypoints.http.bodies import read_json
 from entrypoints.http.container_files import read_files
 from entrypoints.http.container_logs import read_container_logs
 from entrypoints.http.container_requests import EXAMPLE, ContainerRequest
+from entrypoints.http.container_stats import all_container_stats, container_stats
 from entrypoints.http.container_views import (
     ContainerListView,
     CreatedContainer,
@@ -268,6 +269,8 @@ router = Router(
         container_processes,
         container_file_changes,
         read_container_logs,
+        container_stats,
+        all_container_stats,
         read_files,
     ],
     tags=["containers"],

@@ -14,7 +14,7 @@ from domain.usecases.journal import Journal
 _MOST_WAITING = 5000
 
 
-class EngineNews:
+class EngineEntries:
     """Follows the Engine's events for the agent's life."""
 
     def __init__(

@@ -36,12 +36,13 @@ class ToldManager:
         return answer
 
 
-class AgentNews:
+class AgentEntries:
     """Tells what the agent finds, and of changes that were asked for."""
 
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
+        self._report: ConsistencyReport | None = None
 
     def asked(self, entry: AuditEntry) -> None:
         """Tells of a change that somebody with a right key asked for.
@@ -72,13 +73,14 @@ class AgentNews:
 
     async def follow(self, consistency: Consistency) -> None:
         """Tells what each look at records, Engine and disk finds, for the agent's life."""
-        before = ConsistencyReport()
-        self._started()
+        if self._report is None:
+            self._started()
+            self._report = ConsistencyReport()
         while True:
             looked = consistency.looked
-            if (report := consistency.report) is not before:
-                self._differences(before, report)
-                before = report
+            before, self._report = self._report, consistency.report
+            if self._report is not before:
+                self._differences(before, self._report)
             await looked.wait()
 
     def _started(self) -> None:

@@ -1,0 +1,55 @@
+"""Answers as the OpenAPI document shows them: with an example, and in every form they come in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    Schema,
+)
+from litestar.openapi.spec.enums import OpenAPIType
+
+from entrypoints.http.documented_bodies import schema_of
+
+
+def answers_with(
+    kind: type[Any],
+    example: Mapping[str, Any],
+    *,
+    streams: Sequence[str] = (),
+    headers: Sequence[Parameter] = (),
+) -> type[Operation]:
+    """What documents an answer of a kind by an example.
+
+    Args:
+        kind: of the answer.
+        example: of it.
+        streams: media types of streams that it may come as instead.
+        headers: that the call reads by itself.
+    """
+    content = {
+        "application/json": OpenAPIMediaType(
+            schema=schema_of(kind), examples={"answer": Example(value=example)}
+        ),
+        **{
+            form: OpenAPIMediaType(
+                schema=Schema(type=OpenAPIType.STRING, description="The same, again and again.")
+            )
+            for form in streams
+        },
+    }
+
+    @dataclass
+    class AnsweringOperation(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *headers]
+            answer = (self.responses or {}).get("200")
+            if isinstance(answer, OpenAPIResponse):
+                answer.content = dict(content)
+
+    return AnsweringOperation

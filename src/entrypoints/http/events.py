@@ -1,0 +1,137 @@
+"""What happens on the host, of Docker's doing and the agent's: ``/api/v1/events``."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import Request, Router, get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromQuery
+from litestar.response import Stream
+
+from domain.host_events import EventFilter, Happened, HostEvent, Source
+from domain.usecases.journal import Lost, Told
+from entrypoints.agent import Agent
+from entrypoints.http import sse
+from entrypoints.http.documented_headers import EventsOperation
+from entrypoints.http.moments import moment_or_ago
+from entrypoints.http.responses import problems
+
+AnyRequest = Request[Any, Any, Any]
+
+_NDJSON = "application/x-ndjson"
+
+
+class EventView(Happened, frozen=True, kw_only=True):
+    """One event."""
+
+    event_id: str
+    """For `Last-Event-ID`."""
+
+
+class LostView(msgspec.Struct, frozen=True, kw_only=True):
+    """Events that cannot be told any more, as a line of NDJSON."""
+
+    event_id: str
+    lost: Lost
+
+
+@get(
+    "/",
+    operation_class=EventsOperation,
+    media_type=sse.MEDIA_TYPE,
+    responses={
+        200: ResponseSpec(
+            sse.ServerSentEvent,
+            description="Server-Sent Events; `data` is an event as `EventView` has it.",
+            media_type=sse.MEDIA_TYPE,
+            generate_examples=False,
+        ),
+        **problems(401, 422),
+    },
+)
+async def follow_events(
+    request: AnyRequest,
+    kind: FromQuery[list[str] | None] = None,
+    action: FromQuery[list[str] | None] = None,
+    source: FromQuery[list[Source] | None] = None,
+    environment: FromQuery[str] = "",
+    container: FromQuery[str] = "",
+    label: FromQuery[list[str] | None] = None,
+    since: FromQuery[str | None] = None,
+    until: FromQuery[str | None] = None,
+    follow: FromQuery[bool] = True,
+) -> Stream:
+    """What happens on the host, as it happens: Docker's events and the agent's own.
+
+    `kind`, `action`, `source` (`engine`, `agent`) and `label` (`key` or `key=value`) may come
+    several times. `since` and `until` are moments, or so long ago (`10m`); without `since` the
+    stream begins now. `follow=false` ends it with what has happened by now. Each event has an `id`:
+    whoever comes back with it as `Last-Event-ID` misses nothing and gets nothing twice. Where that
+    cannot be, as events are kept for a while only and not beyond the agent's life, an event `lost`
+    says so before all others; so, too, for those who read too slowly. The last event is `end`.
+    With `Accept: application/x-ndjson` they come as lines.
+    """
+    agent = _agent(request)
+    wanted = EventFilter(
+        sources=frozenset(source or ()),
+        kinds=frozenset(kind or ()),
+        actions=frozenset(action or ()),
+        environment=environment,
+        container=container,
+        labels=tuple(label or ()),
+        since=moment_or_ago(agent, since),
+        until=moment_or_ago(agent, until),
+    )
+    ids = request.headers.getall("last-event-id", [])
+    told = agent.journal.follow(wanted, after=ids[0] if len(ids) == 1 else "", go_on=follow)
+    form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
+    content = _events(told) if form == sse.MEDIA_TYPE else _lines(told)
+    return Stream(content, headers={**sse.HEADERS, "content-type": form})
+
+
+async def _events(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
+    begun = False
+    async with aclosing(told) as items:
+        async for one in items:
+            identifier = f"id: {one.id}\n".encode()
+            match one.item:
+                case HostEvent() as event:
+                    yield identifier + sse.event("message", _view(one.id, event))
+                case Lost() as lost:
+                    yield identifier + sse.event("lost", lost)
+                case None:
+                    # Readers take the number, so that they come back to this place.
+                    yield identifier + (sse.KEEP_ALIVE if begun else b"\n")
+            begun = True
+    yield sse.event("end", {})
+
+
+async def _lines(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
+    async with aclosing(told) as items:
+        async for one in items:
+            match one.item:
+                case HostEvent() as event:
+                    yield msgspec.json.encode(_view(one.id, event)) + b"\n"
+                case Lost() as lost:
+                    yield msgspec.json.encode(LostView(event_id=one.id, lost=lost)) + b"\n"
+
+
+def _view(identifier: str, event: HostEvent) -> EventView:
+    fields = msgspec.structs.asdict(event)
+    del fields["number"]
+    return EventView(event_id=identifier, **fields)
+
+
+def _agent(request: AnyRequest) -> Agent:
+    agent: Agent = request.app.state.agent
+    return agent
+
+
+router = Router(
+    path="/api/v1/events",
+    route_handlers=[follow_events],
+    tags=["events"],
+    security=[{"serverKey": []}],
+)
