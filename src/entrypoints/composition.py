@@ -476,6 +476,7 @@ def _changes(
     adapters: Adapters,
     inventory: InventoryWatch,
     host: HostWatch,
+    *,
     news: News,
     agent_entries: AgentEntries,
 ) -> _Changes:
@@ -744,7 +745,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log, news)
     host = HostWatch(adapters.metrics, clock, _paths(settings))
     agent_entries = AgentEntries(journal, clock)
-    changes = _changes(settings, adapters, inventory, host, news, agent_entries)
+    changes = _changes(settings, adapters, inventory, host, news=news, agent_entries=agent_entries)
     chronicle = Chronicle(
         environments=adapters.store.environments,
         timeline=adapters.store.timeline,

@@ -53,12 +53,12 @@ class LostView(msgspec.Struct, frozen=True, kw_only=True):
 )
 async def follow_events(
     request: AnyRequest,
-    kind: FromQuery[list[str] | None] = None,
-    action: FromQuery[list[str] | None] = None,
-    source: FromQuery[list[Source] | None] = None,
+    kind: FromQuery[tuple[str, ...]] = (),
+    action: FromQuery[tuple[str, ...]] = (),
+    source: FromQuery[tuple[Source, ...]] = (),
     environment: FromQuery[str] = "",
     container: FromQuery[str] = "",
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     since: FromQuery[str | None] = None,
     until: FromQuery[str | None] = None,
     follow: FromQuery[bool] = True,
@@ -75,12 +75,12 @@ async def follow_events(
     """
     agent = _agent(request)
     wanted = EventFilter(
-        sources=frozenset(source or ()),
-        kinds=frozenset(kind or ()),
-        actions=frozenset(action or ()),
+        sources=frozenset(source),
+        kinds=frozenset(kind),
+        actions=frozenset(action),
         environment=environment,
         container=container,
-        labels=tuple(label or ()),
+        labels=label,
         since=moment_or_ago(agent, since),
         until=moment_or_ago(agent, until),
     )

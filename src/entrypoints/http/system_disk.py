@@ -87,10 +87,10 @@ async def disk_usage(request: AnyRequest) -> DiskView:
 )
 async def prune_system(
     request: AnyRequest,
-    kind: FromQuery[list[PruneKind] | None] = None,
+    kind: FromQuery[tuple[PruneKind, ...]] = (),
     dry_run: FromQuery[bool] = False,
     all_unused: Annotated[bool, QueryParameter(name="all")] = False,
-    label: FromQuery[list[str] | None] = None,
+    label: FromQuery[tuple[str, ...]] = (),
     older_than: FromQuery[str | None] = None,
     until: FromQuery[str | None] = None,
 ) -> Response[SystemPruned]:
@@ -104,10 +104,10 @@ async def prune_system(
     """
     agent = _agent(request)
     wish = SystemPruneWish(
-        kinds=frozenset(kind or ()),
+        kinds=frozenset(kind),
         dry_run=dry_run,
         all_unused=all_unused,
-        labels=tuple(label or ()),
+        labels=label,
         before=_before(agent, older_than, until),
     )
     return Response(await agent.pruning.prune(wish))
