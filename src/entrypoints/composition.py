@@ -842,8 +842,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         pruning=SystemPruning(
             (
                 PrunableContainers(containers.pruning),
-                PrunableImages(images.pruning),
                 PrunableBuildCache(runtime.disk.build_cache, clock),
+                PrunableImages(images.pruning),
             ),
             changes.operations,
         ),

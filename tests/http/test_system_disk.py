@@ -237,8 +237,8 @@ class TestPruning:
 
         done = await prune(world)
 
-        assert went(done) == {"containers": ["old"], "images": []}
-        assert "did not answer" in done["kinds"][1]["fault"]
+        assert went(done) == {"containers": ["old"], "build-cache": [], "images": []}
+        assert "did not answer" in done["kinds"][2]["fault"]
 
     async def test_nothing_goes_while_the_agent_starts(self) -> None:
         async with agent_on_twins(ready=False) as world:

@@ -90,21 +90,20 @@ class PrunableBuildCache:
         entries = {entry.id: entry for entry in await self._cache.entries()}
         if wish.dry_run:
             going = prunable(list(entries.values()), all_unused=wish.all_unused, before=wish.before)
-            freed = sum(entry.size_bytes for entry in going if not entry.shared)
-            return self._pruned([entry.id for entry in going], entries, freed)
+            return self._pruned([entry.id for entry in going], entries)
         seconds = None
         if wish.before is not None:
             seconds = max(0.0, (self._clock.now() - wish.before).total_seconds())
         done = await self._cache.prune(all_unused=wish.all_unused, unused_seconds=seconds)
-        return self._pruned(done.ids, entries, done.reclaimed_bytes)
+        return self._pruned(done.ids, entries)
 
-    def _pruned(
-        self, ids: Collection[str], entries: dict[str, CacheEntry], freed: int
-    ) -> KindPruned:
+    def _pruned(self, ids: Collection[str], entries: dict[str, CacheEntry]) -> KindPruned:
+        gone = [entries.get(each, CacheEntry(id=each)) for each in sorted(ids)]
         return KindPruned(
             kind=self.kind,
-            items=tuple(_item(entries.get(each, CacheEntry(id=each))) for each in sorted(ids)),
-            reclaimed_bytes=freed,
+            items=tuple(_item(entry) for entry in gone),
+            # The Engine counts what images keep, too.
+            reclaimed_bytes=sum(entry.size_bytes for entry in gone if not entry.shared),
         )
 
 

@@ -101,7 +101,8 @@ class SystemPruning:
     """Clears away one kind after another.
 
     Args:
-        kinds: in this order, so that what a container used can go after it.
+        kinds: in this order: what a container used can go after it, and build cache before images,
+            so that what both have is counted once and a dry run can tell all that goes.
         operations: know whether the agent works.
     """
 
