@@ -114,6 +114,10 @@ class DockerWorld(World):
         )["Id"]
         self.api.start(container)
         self.api.wait(container)
+        # The Engine's lists, and its measurement, know of it a moment later.
+        with anyio.fail_after(10):
+            while self.api.containers(filters={"id": container}):
+                await anyio.sleep(0.02)
         if not keep:
             self.api.remove_container(container)
 

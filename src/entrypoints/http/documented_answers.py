@@ -14,6 +14,7 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIType
 
+from entrypoints.http import sse
 from entrypoints.http.documented_bodies import schema_of
 
 
@@ -44,6 +45,33 @@ def answers_with(
         },
     }
 
+    return _operation(content, headers)
+
+
+def streams_of(
+    kind: type[Any], example: Mapping[str, Any], events: str, *, headers: Sequence[Parameter] = ()
+) -> type[Operation]:
+    """What documents a stream by examples: of Server-Sent Events, or of lines of a kind.
+
+    Args:
+        kind: of each line.
+        example: of a line.
+        events: some Server-Sent Events.
+        headers: that the call reads by itself.
+    """
+    text = Schema(type=OpenAPIType.STRING, description="Server-Sent Events.")
+    content = {
+        sse.MEDIA_TYPE: OpenAPIMediaType(schema=text, examples={"events": Example(value=events)}),
+        "application/x-ndjson": OpenAPIMediaType(
+            schema=schema_of(kind), examples={"line": Example(value=example)}
+        ),
+    }
+    return _operation(content, headers)
+
+
+def _operation(
+    content: Mapping[str, OpenAPIMediaType], headers: Sequence[Parameter]
+) -> type[Operation]:
     @dataclass
     class AnsweringOperation(Operation):
         def __post_init__(self) -> None:

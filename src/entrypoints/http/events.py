@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Router, get
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery
 from litestar.response import Stream
 
@@ -14,7 +13,8 @@ from domain.host_events import EventFilter, Happened, HostEvent, Source
 from domain.usecases.journal import Lost, Told
 from entrypoints.agent import Agent
 from entrypoints.http import sse
-from entrypoints.http.documented_headers import EventsOperation
+from entrypoints.http.documented_answers import streams_of
+from entrypoints.http.documented_headers import LAST_EVENT_ID
 from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.responses import problems
 
@@ -37,19 +37,32 @@ class LostView(msgspec.Struct, frozen=True, kw_only=True):
     lost: Lost
 
 
+_EXAMPLE = {
+    "event_id": "649c2f5e3a1c0-17",
+    "at": "2026-01-31T12:00:00Z",
+    "source": "engine",
+    "kind": "container",
+    "action": "die",
+    "id": "4f1c" * 16,
+    "name": "user123-devlab-web-1",
+    "environment": "user123-devlab",
+    "text": "",
+    "attributes": {"exitCode": "137", "image": "nginx:1.27", "name": "user123-devlab-web-1"},
+}
+
+_EXAMPLE_EVENTS = (
+    'id: 649c2f5e3a1c0-16\nevent: lost\ndata: {"reason":"The agent does not keep events for so '
+    'long.","events":12}\n\n'
+    f"id: 649c2f5e3a1c0-17\nevent: message\ndata: {msgspec.json.encode(_EXAMPLE).decode()}\n\n"
+    "event: end\ndata: {}\n\n"
+)
+
+
 @get(
     "/",
-    operation_class=EventsOperation,
+    operation_class=streams_of(EventView, _EXAMPLE, _EXAMPLE_EVENTS, headers=(LAST_EVENT_ID,)),
     media_type=sse.MEDIA_TYPE,
-    responses={
-        200: ResponseSpec(
-            sse.ServerSentEvent,
-            description="Server-Sent Events; `data` is an event as `EventView` has it.",
-            media_type=sse.MEDIA_TYPE,
-            generate_examples=False,
-        ),
-        **problems(401, 422),
-    },
+    responses=problems(401, 422),
 )
 async def follow_events(
     request: AnyRequest,
