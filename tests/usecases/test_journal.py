@@ -268,23 +268,42 @@ class TestEngine:
         assert event.attributes["exitCode"] == "3"
         assert event.environment == ""
 
-    async def test_a_stream_that_breaks_off_is_one_mark_however_often_it_does(
+    async def test_an_engine_that_is_away_is_one_mark_though_it_was_quiet_before(
         self, world: World, engine: MemoryEngine
     ) -> None:
         async with self.heard(world, engine) as (events, _):
-            engine.happenings.tell("volume", "create", "before", {"name": "before"})
-            await world.clock.advance(0)
-            for _ in range(3):
-                events.cut()
-                await world.clock.advance(2)
+            engine.fault = "no such file"
+            events.cut()
+            await world.clock.advance(60)
+            engine.fault = ""
+            await world.clock.advance(60)
             engine.happenings.tell("volume", "create", "after", {"name": "after"})
             await world.clock.advance(0)
 
-        told = [
-            o.item for o in await world.told(EventFilter(since=world.clock.now() - timedelta(9)))
+        assert await self.happened(world) == [("gap", ""), ("create", "after")]
+
+    async def test_each_time_that_the_stream_breaks_off_is_a_mark(
+        self, world: World, engine: MemoryEngine
+    ) -> None:
+        async with self.heard(world, engine) as (events, _):
+            for name in ("one", "two"):
+                engine.happenings.tell("volume", "create", name, {"name": name})
+                await world.clock.advance(0)
+                events.cut()
+                await world.clock.advance(10)
+
+        assert await self.happened(world) == [
+            ("create", "one"),
+            ("gap", ""),
+            ("create", "two"),
+            ("gap", ""),
         ]
-        found = [(e.action, e.name) for e in told if isinstance(e, HostEvent)]
-        assert found == [("create", "before"), ("gap", ""), ("create", "after")]
+
+    async def happened(self, world: World) -> list[tuple[str, str]]:
+        """Actions and names of all that is kept."""
+        long_ago = EventFilter(since=world.clock.now() - timedelta(days=1))
+        told = [one.item for one in await world.told(long_ago)]
+        return [(event.action, event.name) for event in told if isinstance(event, HostEvent)]
 
     async def test_attributes_take_up_a_bounded_amount(
         self, world: World, engine: MemoryEngine

@@ -24,34 +24,34 @@ class EngineEntries:
         self._environments = environments
         self._journal = journal
         self._clock = clock
-        self._whole = False
-        self._heard = False
+        self._listening = False
 
     async def run(self) -> None:
         """Writes until the events end."""
+        self._listening = self._events.listening
         with self._events.follow(most=_MOST_WAITING) as events:
             async for item in events:
                 if isinstance(item, EngineEvent):
-                    self._whole = self._heard = True
                     self._journal.note(of_engine(item, await self._environment(item)))
                 else:
                     self._gap(item)
 
     def _gap(self, gap: Gap) -> None:
-        """Marks what may be missing; once, however often the stream breaks off in between."""
-        if self._heard and (self._whole or gap.missed):
-            missed = {} if gap.missed is None else {"missed": str(gap.missed)}
-            self._journal.note(
-                Happened(
-                    at=self._clock.now(),
-                    source=Source.AGENT,
-                    kind="daemon",
-                    action="gap",
-                    text="Docker's events broke off; some may be missing here.",
-                    attributes=missed,
-                )
+        """Marks what may be missing, where the stream breaks off; not where it begins again."""
+        if gap.missed is None:
+            self._listening = not self._listening
+            if self._listening:
+                return
+        self._journal.note(
+            Happened(
+                at=self._clock.now(),
+                source=Source.AGENT,
+                kind="daemon",
+                action="gap",
+                text="Docker's events broke off; some may be missing here.",
+                attributes={} if gap.missed is None else {"missed": str(gap.missed)},
             )
-        self._whole, self._heard = False, True
+        )
 
     async def _environment(self, event: EngineEvent) -> str:
         """The environment whose labels something bears, if there is a record of it."""

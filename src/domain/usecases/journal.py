@@ -16,6 +16,9 @@ from domain.ports.clock import Clock
 KEPT = 2000
 """How many events are kept."""
 
+MOST_TEXT_LENGTH = 2000
+"""How many characters of an event's text are kept; why something failed can be told at length."""
+
 QUIET_SECONDS = 15.0
 """After how long without an event those who follow are told that there is none."""
 
@@ -57,6 +60,7 @@ class Journal:
         """Takes an event; never waits and never raises."""
         self._last += 1
         fields = msgspec.structs.asdict(happened)
+        fields["text"] = happened.text[:MOST_TEXT_LENGTH]
         self._ring.append(HostEvent(number=self._last, **fields))
         self._wake()
 

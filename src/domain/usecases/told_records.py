@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from domain.environments import Environment
+from domain.errors import StoreUnavailable
 from domain.host_events import Happened, Source
 from domain.moments import Shift
 from domain.names import EnvironmentName, OperationId
@@ -38,9 +39,12 @@ class ToldOperations:
         """Writes a record, in place of an earlier one of the identifier."""
         try:
             await self._records.put(operation)
-        finally:
-            # One that has ended has, whether or not that could be written down.
-            self._tell(operation)
+        except StoreUnavailable:
+            # One that has ended has, though that could not be written down.
+            if operation.state.ended:
+                self._tell(operation)
+            raise
+        self._tell(operation)
 
     def _tell(self, operation: Operation) -> None:
         step = operation.step.value if operation.step is not None else ""
