@@ -44,7 +44,7 @@ EXAMPLE = {
 
 @get(
     "/{reference:str}/stats",
-    operation_class=answers_with(ContainerStats, EXAMPLE, streams=(sse.MEDIA_TYPE, _NDJSON)),
+    operation_class=answers_with(ContainerStats, EXAMPLE, streams=True),
     responses=problems(401, 404, 409, 422, 502, 503),
 )
 async def container_stats(
@@ -74,7 +74,7 @@ async def container_stats(
     operation_class=answers_with(
         StatsList,
         {"containers": [EXAMPLE], "unread": 0},
-        streams=(sse.MEDIA_TYPE, _NDJSON),
+        streams=True,
     ),
     responses=problems(401, 422, 502, 503),
 )

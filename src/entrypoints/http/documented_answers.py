@@ -1,72 +1,65 @@
 """Answers as the OpenAPI document shows them: with an example, and in every form they come in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from litestar.openapi.spec import (
     Example,
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
     Parameter,
-    Schema,
+    Reference,
 )
-from litestar.openapi.spec.enums import OpenAPIType
 
 from entrypoints.http import sse
 from entrypoints.http.documented_bodies import schema_of
 
 
 def answers_with(
-    kind: type[Any],
-    example: Mapping[str, Any],
-    *,
-    streams: Sequence[str] = (),
-    headers: Sequence[Parameter] = (),
+    kind: type[Any], example: Mapping[str, Any], *, streams: bool = False
 ) -> type[Operation]:
     """What documents an answer of a kind by an example.
 
     Args:
         kind: of the answer.
         example: of it.
-        streams: media types of streams that it may come as instead.
-        headers: that the call reads by itself.
+        streams: it may come again and again, too: as Server-Sent Events or lines.
     """
-    content = {
-        "application/json": OpenAPIMediaType(
-            schema=schema_of(kind), examples={"answer": Example(value=example)}
-        ),
-        **{
-            form: OpenAPIMediaType(
-                schema=Schema(type=OpenAPIType.STRING, description="The same, again and again.")
-            )
-            for form in streams
-        },
-    }
-
-    return _operation(content, headers)
+    content = {"application/json": _json(kind, example)}
+    if streams:
+        content |= _streams(kind, example, "stats")
+    return _operation(content, ())
 
 
 def streams_of(
-    kind: type[Any], example: Mapping[str, Any], events: str, *, headers: Sequence[Parameter] = ()
+    kind: type[Any], example: Mapping[str, Any], event: str, headers: Sequence[Parameter]
 ) -> type[Operation]:
-    """What documents a stream by examples: of Server-Sent Events, or of lines of a kind.
+    """What documents a stream by examples: of Server-Sent Events, or of lines.
 
     Args:
-        kind: of each line.
+        kind: of each line, and of each event's data.
         example: of a line.
-        events: some Server-Sent Events.
+        event: the kind of such an event.
         headers: that the call reads by itself.
     """
-    text = Schema(type=OpenAPIType.STRING, description="Server-Sent Events.")
-    content = {
-        sse.MEDIA_TYPE: OpenAPIMediaType(schema=text, examples={"events": Example(value=events)}),
-        "application/x-ndjson": OpenAPIMediaType(
-            schema=schema_of(kind), examples={"line": Example(value=example)}
-        ),
+    return _operation(_streams(kind, example, event), headers)
+
+
+def _streams(
+    kind: type[Any], example: Mapping[str, Any], event: str
+) -> dict[str, OpenAPIMediaType]:
+    told = {"event": event, "data": msgspec.json.encode(example).decode()}
+    return {
+        sse.MEDIA_TYPE: _json(sse.ServerSentEvent, told),
+        "application/x-ndjson": _json(kind, example),
     }
-    return _operation(content, headers)
+
+
+def _json(kind: type[Any], example: Mapping[str, Any]) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema=schema_of(kind), examples={"answer": Example(value=example)})
 
 
 def _operation(
@@ -78,6 +71,17 @@ def _operation(
             self.parameters = [*(self.parameters or []), *headers]
             answer = (self.responses or {}).get("200")
             if isinstance(answer, OpenAPIResponse):
-                answer.content = dict(content)
+                answer.content = {**content, **_named(answer, content)}
 
     return AnsweringOperation
+
+
+def _named(
+    answer: OpenAPIResponse, content: Mapping[str, OpenAPIMediaType]
+) -> Mapping[str, OpenAPIMediaType]:
+    """The same, with kinds that stand in the document under their names."""
+    found = {}
+    for form, told in (answer.content or {}).items():
+        if form in content and isinstance(told.schema, Reference):
+            found[form] = replace(content[form], schema=told.schema)
+    return found

@@ -50,17 +50,10 @@ _EXAMPLE = {
     "attributes": {"exitCode": "137", "image": "nginx:1.27", "name": "user123-devlab-web-1"},
 }
 
-_EXAMPLE_EVENTS = (
-    'id: 649c2f5e3a1c0-16\nevent: lost\ndata: {"reason":"The agent does not keep events for so '
-    'long.","events":12}\n\n'
-    f"id: 649c2f5e3a1c0-17\nevent: message\ndata: {msgspec.json.encode(_EXAMPLE).decode()}\n\n"
-    "event: end\ndata: {}\n\n"
-)
-
 
 @get(
     "/",
-    operation_class=streams_of(EventView, _EXAMPLE, _EXAMPLE_EVENTS, headers=(LAST_EVENT_ID,)),
+    operation_class=streams_of(EventView, _EXAMPLE, "message", (LAST_EVENT_ID,)),
     media_type=sse.MEDIA_TYPE,
     responses=problems(401, 422),
 )
