@@ -12,6 +12,7 @@ from domain.ports.store import Environments
 from domain.ports.streams import ContainerLogs
 from domain.ports.workspaces import Bundles
 from domain.usecases.addresses import Addresses
+from domain.usecases.agent_entries import AgentEntries
 from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
@@ -23,9 +24,12 @@ from domain.usecases.container_creation import ContainerCreation
 from domain.usecases.container_execution import ContainerExecution
 from domain.usecases.container_list import ContainerList
 from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_stats import StatsWatch
 from domain.usecases.container_usage import UsageWatch
 from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
+from domain.usecases.disk_watch import DiskWatch
+from domain.usecases.engine_entries import EngineEntries
 from domain.usecases.engine_events import EventHub
 from domain.usecases.health import Health
 from domain.usecases.heartbeat import Heartbeat
@@ -35,6 +39,7 @@ from domain.usecases.housekeeping import Housekeeping
 from domain.usecases.image_archiving import ImageArchiving
 from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.journal import Journal
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.lifetimes import Lifetimes
@@ -50,6 +55,7 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.system_pruning import SystemPruning
 from domain.usecases.volume_archiving import VolumeArchiving
 from domain.usecases.volume_pruning import VolumePruning
 from domain.usecases.volumes import HostVolumes
@@ -90,6 +96,7 @@ class SingleContainers:
     control: ContainerControl
     waiting: ContainerWaiting
     pruning: ContainerPruning
+    stats: StatsWatch
     output: ContainerOutput
     files: ContainerFiles
     execution: ContainerExecution
@@ -142,6 +149,9 @@ class Agent:
     protection: Protection
     logs: ContainerLogs
     events: EventHub
+    journal: Journal
+    engine_entries: EngineEntries
+    agent_entries: AgentEntries
     recovery: Recovery
     consistency: Consistency
     states: States
@@ -151,5 +161,7 @@ class Agent:
     containers: SingleContainers
     networks: NetworkCalls
     volumes: VolumeCalls
+    disk: DiskWatch
+    pruning: SystemPruning
     clock: Clock
     log: Log

@@ -6,7 +6,7 @@ The only module that names adapters.
 import hmac
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from adapters.archives.images import ScreenedArchives
 from adapters.archives.volumes import ScreenedVolumeArchives
 from adapters.cgroups.usage import CgroupUsage
 from adapters.compose.projects import ComposeLimits, DockerCompose
+from adapters.docker.build_cache import DockerBuildCache
 from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.container_changes import DockerContainerChanges
 from adapters.docker.container_exec import DockerContainerExec
@@ -25,6 +26,7 @@ from adapters.docker.container_files import DockerContainerFiles
 from adapters.docker.container_lookup import DockerContainerLookup
 from adapters.docker.container_output import DockerContainerOutput
 from adapters.docker.contexts import DiskContexts
+from adapters.docker.disk_usage import DockerDiskUsages
 from adapters.docker.engine_images import DockerEngineImages
 from adapters.docker.events import DockerEvents
 from adapters.docker.logs import DockerLogs
@@ -44,6 +46,7 @@ from adapters.docker_config import DockerConfig
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
+from adapters.memory.build_cache import MemoryBuildCache
 from adapters.memory.compose import MemoryCompose
 from adapters.memory.container_exec import MemoryContainerExec
 from adapters.memory.container_files import MemoryContainerFiles
@@ -54,6 +57,7 @@ from adapters.memory.containers import (
     MemoryContainerLookup,
 )
 from adapters.memory.credentials import MemoryCredentials
+from adapters.memory.disk_usage import MemoryDiskUsages
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.engine_images import MemoryEngineImages
 from adapters.memory.firewall import MemoryFirewall
@@ -85,6 +89,7 @@ from domain.heartbeat import beat_seconds
 from domain.image_names import OwnImages, RegistryRules
 from domain.limits import HeldLimits, LimitRules
 from domain.names import EnvironmentName, OperationId
+from domain.ports.build_cache import BuildCache
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose, Project
 from domain.ports.container_changes import ContainerChanges
@@ -96,6 +101,7 @@ from domain.ports.container_surroundings import ContainerSurroundings
 from domain.ports.container_usage import ContainerUsages
 from domain.ports.contexts import BuildContexts
 from domain.ports.credentials import KeptCredentials
+from domain.ports.disk_usage import DiskUsages
 from domain.ports.engine_events import EngineEvents
 from domain.ports.engine_images import EngineImages
 from domain.ports.engine_networks import EngineNetworks
@@ -114,6 +120,7 @@ from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Bundles, Workspaces
 from domain.usecases.addresses import Addresses
 from domain.usecases.admission import Admission
+from domain.usecases.agent_entries import AgentEntries, ToldManager
 from domain.usecases.audit import AuditTrail
 from domain.usecases.authentication import Authentication
 from domain.usecases.builds import Builds
@@ -127,10 +134,13 @@ from domain.usecases.container_execution import ContainerExecution
 from domain.usecases.container_list import ContainerList
 from domain.usecases.container_names import ContainerNames
 from domain.usecases.container_pruning import ContainerPruning
+from domain.usecases.container_stats import StatsWatch
 from domain.usecases.container_surroundings import Surroundings
 from domain.usecases.container_usage import UsageWatch
 from domain.usecases.container_waiting import ContainerWaiting
 from domain.usecases.deploy import Deploy
+from domain.usecases.disk_watch import DiskWatch
+from domain.usecases.engine_entries import EngineEntries
 from domain.usecases.engine_events import EventHub
 from domain.usecases.environment_checks import EnvironmentChecks
 from domain.usecases.gate import Gate
@@ -142,6 +152,7 @@ from domain.usecases.housekeeping import Housekeeping, HousekeepingRules
 from domain.usecases.image_archiving import ImageArchiving
 from domain.usecases.image_pruning import ImagePruning
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.journal import Journal
 from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.library import Library
 from domain.usecases.lifecycle import Lifecycle
@@ -156,6 +167,13 @@ from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
+from domain.usecases.prunable_kinds import (
+    PrunableBuildCache,
+    PrunableContainers,
+    PrunableImages,
+    PrunableNetworks,
+    PrunableVolumes,
+)
 from domain.usecases.pull_policy import PullPolicy
 from domain.usecases.pulls import Pulls
 from domain.usecases.recovery import Recovery
@@ -167,7 +185,9 @@ from domain.usecases.staging import Staging
 from domain.usecases.standing import Standing
 from domain.usecases.states import States
 from domain.usecases.stopping import Stopping
+from domain.usecases.system_pruning import SystemPruning
 from domain.usecases.timekeeping import Timekeeping
+from domain.usecases.told_records import ToldStore
 from domain.usecases.undo import Undo
 from domain.usecases.volume_archiving import VolumeArchiving
 from domain.usecases.volume_pruning import VolumePruning
@@ -202,6 +222,14 @@ class SinglePorts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DiskPorts:
+    """What Docker keeps, and how room is made."""
+
+    usages: DiskUsages
+    build_cache: BuildCache
+
+
+@dataclass(frozen=True, kw_only=True)
 class Runtime:
     """The ports that ``RUNTIME`` chooses."""
 
@@ -220,6 +248,7 @@ class Runtime:
     firewall: Firewall | None
     images: ImagePorts
     single: SinglePorts
+    disk: DiskPorts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,6 +363,7 @@ async def _runtime(
             files=DockerContainerFiles(settings.docker_socket, client),
             commands=DockerContainerExec(settings.docker_socket, client),
         ),
+        disk=DiskPorts(usages=DockerDiskUsages(client), build_cache=DockerBuildCache(client)),
     )
 
 
@@ -355,6 +385,7 @@ def memory_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
         firewall=MemoryFirewall(),
         images=memory_images(engine),
         single=memory_single_ports(engine),
+        disk=memory_disk_ports(engine, clock),
     )
 
 
@@ -377,6 +408,13 @@ def memory_single_ports(engine: MemoryEngine) -> SinglePorts:
         output=MemoryContainerOutput(engine),
         files=MemoryContainerFiles(engine),
         commands=MemoryContainerExec(engine),
+    )
+
+
+def memory_disk_ports(engine: MemoryEngine, clock: Clock) -> DiskPorts:
+    """The in-memory ports for what is kept."""
+    return DiskPorts(
+        usages=MemoryDiskUsages(engine), build_cache=MemoryBuildCache(engine, clock.now)
     )
 
 
@@ -477,7 +515,9 @@ def _changes(
     adapters: Adapters,
     inventory: InventoryWatch,
     host: HostWatch,
+    *,
     news: News,
+    agent_entries: AgentEntries,
 ) -> _Changes:
     runtime, clock, log, store = adapters.runtime, adapters.clock, adapters.log, adapters.store
     operations = Operations(store.operations, clock, log, news)
@@ -498,7 +538,9 @@ def _changes(
         log=log,
         at_once=settings.max_builds,
     )
-    audit = AuditTrail(store.audit, clock, log, keep_seconds=settings.audit_ttl)
+    audit = AuditTrail(
+        store.audit, clock, log, keep_seconds=settings.audit_ttl, tell=agent_entries.asked
+    )
     housekeeping = Housekeeping(
         store=store,
         engine=runtime.engine,
@@ -736,11 +778,14 @@ def _capacity(settings: Settings) -> CapacityLimits:
 
 async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     """The agent made of ``adapters``; its operations are still to be entered."""
+    journal = Journal(adapters.clock)
+    adapters = _told(adapters, journal)
     runtime, clock, log = adapters.runtime, adapters.clock, adapters.log
     news = News()
     inventory = InventoryWatch(runtime.containers, runtime.engine, clock, log, news)
     host = HostWatch(adapters.metrics, clock, _paths(settings))
-    changes = _changes(settings, adapters, inventory, host, news)
+    agent_entries = AgentEntries(journal, clock)
+    changes = _changes(settings, adapters, inventory, host, news=news, agent_entries=agent_entries)
     chronicle = Chronicle(
         environments=adapters.store.environments,
         timeline=adapters.store.timeline,
@@ -788,6 +833,12 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
     )
     events = EventHub(runtime.events, clock, log)
     images = _image_calls(settings, adapters, inventory, changes)
+    usage = UsageWatch(runtime.usages, inventory, clock, log)
+    containers = _single_containers(
+        settings, adapters, changes, inventory, events=events, pulls=images.pulls, usage=usage
+    )
+    networks = _network_calls(adapters, changes)
+    volumes = _volume_calls(settings, adapters, changes)
     return Agent(
         settings=settings,
         policy=changes.policy,
@@ -817,21 +868,43 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         protection=changes.protection,
         logs=runtime.logs,
         events=events,
+        journal=journal,
+        engine_entries=EngineEntries(events, adapters.store.environments, journal, clock),
+        agent_entries=agent_entries,
         live_inventory=LiveInventory(inventory, events, clock, log),
-        container_usage=UsageWatch(runtime.usages, inventory, clock, log),
+        container_usage=usage,
         recovery=changes.recovery,
         consistency=changes.consistency,
         states=changes.states,
         heartbeat=heartbeat,
         health=health,
         images=images,
-        containers=_single_containers(
-            settings, adapters, changes, inventory, events=events, pulls=images.pulls
+        containers=containers,
+        disk=DiskWatch(runtime.disk.usages, clock),
+        pruning=SystemPruning(
+            (
+                PrunableContainers(containers.pruning),
+                PrunableNetworks(networks.pruning),
+                PrunableVolumes(volumes.pruning),
+                PrunableBuildCache(runtime.disk.build_cache, clock),
+                PrunableImages(images.pruning),
+            ),
+            changes.operations,
         ),
-        networks=_network_calls(adapters, changes),
-        volumes=_volume_calls(settings, adapters, changes),
+        networks=networks,
+        volumes=volumes,
         clock=clock,
         log=log,
+    )
+
+
+def _told(adapters: Adapters, journal: Journal) -> Adapters:
+    """The same, of which some tell the journal of what they are told."""
+    clock, manager = adapters.clock, adapters.manager
+    return replace(
+        adapters,
+        store=ToldStore(adapters.store, journal, clock),
+        manager=None if manager is None else ToldManager(manager, journal, clock),
     )
 
 
@@ -954,6 +1027,7 @@ def _single_containers(
     *,
     events: EventHub,
     pulls: Pulls,
+    usage: UsageWatch,
 ) -> SingleContainers:
     single, environments, clock = (
         adapters.runtime.single,
@@ -971,8 +1045,9 @@ def _single_containers(
         changes.policy,
         workspace=adapters.workspaces.root,
     )
+    listing = ContainerList(inventory, environments)
     return SingleContainers(
-        list=ContainerList(inventory, environments),
+        list=listing,
         access=access,
         ownership=ownership,
         creation=ContainerCreation(
@@ -1013,6 +1088,9 @@ def _single_containers(
             operations=changes.operations,
             inventory=inventory,
             clock=clock,
+        ),
+        stats=StatsWatch(
+            access=access, listing=listing, inventory=inventory, usage=usage, clock=clock
         ),
         output=single.output,
         files=single.files,

@@ -180,6 +180,8 @@ async def wind_up(agent: Agent) -> None:
     await agent.heartbeat.end()
     agent.logs.end()
     agent.events.end()
+    agent.journal.end()
+    agent.containers.stats.end()
     agent.images.pulls.end()
     agent.containers.output.end()
     agent.containers.execution.end()

@@ -57,6 +57,8 @@ async def run_workers(agent: Agent) -> None:
             agent.consistency.run,
             agent.heartbeat.run,
             partial(_write_chronicle, agent),
+            agent.engine_entries.run,
+            partial(agent.agent_entries.follow, agent.consistency),
             partial(_follow_events, agent),
             agent.live_inventory.run,
             partial(_follow_states, agent),

@@ -86,7 +86,8 @@ def _known(url: str) -> dict[str, str]:
 def _fuzz(url: str, folder: Path, examples: str, *, key: bool, known: dict[str, str]) -> int:
     configuration = folder / "schemathesis.toml"
     rows = "\n".join(f'"path.{name}" = "{value}"' for name, value in known.items())
-    configuration.write_text(f"[parameters]\n{rows}\n")
+    # A stream that goes on says nothing more of the API than its beginning.
+    configuration.write_text(f'[parameters]\n"query.follow" = false\n{rows}\n')
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         f"--config-file={configuration}",

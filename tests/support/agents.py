@@ -46,6 +46,7 @@ from entrypoints.composition import (
     Runtime,
     assemble,
     bundle_limits,
+    memory_disk_ports,
     memory_single_ports,
 )
 from entrypoints.http.app import create_app
@@ -276,6 +277,7 @@ async def agent_on_twins(
             credentials=credentials,
         ),
         single=single,
+        disk=memory_disk_ports(engine, clock),
     )
     adapters = Adapters(
         runtime=runtime,

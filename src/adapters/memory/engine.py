@@ -8,6 +8,7 @@ import anyio.lowlevel
 import msgspec
 
 from adapters.memory.happenings import Happenings, NotedContainers
+from domain.build_cache import CacheEntry
 from domain.container_details import FileChange
 from domain.container_orders import ContainerOrder
 from domain.containers import PROJECT_LABEL, Container, ContainerState
@@ -63,6 +64,8 @@ class MemoryEngine:
         """Container's identifier → when it last started and ended, in seconds; 0 for never."""
         self.file_changes: dict[str, tuple[FileChange, ...]] = {}
         """Container's identifier → how its files differ from its image's."""
+        self.build_cache: dict[str, CacheEntry] = {}
+        """By identifier."""
         self.volume_options: set[str] = set()
         """Volumes whose options lead elsewhere."""
         self.erased: list[str] = []

@@ -1,7 +1,7 @@
 """The audit trail: every change that is asked for, in the log and for a time in the store."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import anyio
@@ -28,13 +28,23 @@ class AuditTrail:
 
     Args:
         keep_seconds: how long entries stay in the store; 0 for not at all.
+        tell: is told of each entry, too; never waits and never raises.
     """
 
-    def __init__(self, records: Audit, clock: Clock, log: Log, *, keep_seconds: float) -> None:
+    def __init__(
+        self,
+        records: Audit,
+        clock: Clock,
+        log: Log,
+        *,
+        keep_seconds: float,
+        tell: Callable[[AuditEntry], None],
+    ) -> None:
         self._records = records
         self._clock = clock
         self._log = log
         self._keep_seconds = keep_seconds
+        self._tell = tell
         self._one_at_a_time = anyio.Lock()
         self._waiting: deque[AuditEntry] = deque()
         self._minute = 0
@@ -58,6 +68,7 @@ class AuditTrail:
             outcome=entry.outcome.value,
             code=entry.code,
         )
+        self._tell(entry)
         if not self._keep_seconds:
             return
         if len(self._waiting) >= MOST_WAITING or self._is_flood(entry):

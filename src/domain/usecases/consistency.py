@@ -58,6 +58,8 @@ class Consistency:
         self._healed: deque[Healed] = deque(maxlen=KEEP_HEALED)
         self.report = ConsistencyReport()
         """What the last look found."""
+        self.looked = anyio.Event()
+        """Set, and then replaced, when a look has ended."""
         self.healed_total = 0
         """How much was brought in order since the agent's start."""
 
@@ -125,6 +127,8 @@ class Consistency:
             finally:
                 self._take_healed(found)
             self._take_differences(found)
+            self.looked.set()
+            self.looked = anyio.Event()
             return self.report
 
     def _take_healed(self, found: Findings) -> None:

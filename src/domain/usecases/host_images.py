@@ -1,6 +1,7 @@
 """The images of the host: who uses them, their names, and their removal."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -32,6 +33,8 @@ class ImageFilter(msgspec.Struct, frozen=True, kw_only=True):
     """``key`` or ``key=value``, all of which an image must have."""
     dangling: bool | None = None
     unused: bool | None = None
+    before: datetime | None = None
+    """Only those that were made before; not those of which nobody knows when."""
 
     def takes(self, found: UsedImage) -> bool:
         """Whether it lets an image through."""
@@ -41,7 +44,12 @@ class ImageFilter(msgspec.Struct, frozen=True, kw_only=True):
             and all(labelled(image, label) for label in self.labels)
             and self.dangling in {None, image.dangling}
             and self.unused in {None, not found.users.any}
+            and (self.before is None or _older(image, self.before))
         )
+
+
+def _older(image: EngineImage, moment: datetime) -> bool:
+    return image.created_at is not None and image.created_at < moment
 
 
 def labelled(image: EngineImage, wanted: str) -> bool:
@@ -72,14 +80,18 @@ class HostImages:
         self._builds = builds
         self._own = own
 
-    async def list(self, wanted: ImageFilter, *, fresh: bool = False) -> Sequence[UsedImage]:
+    async def list(
+        self, wanted: ImageFilter, *, fresh: bool = False, without: Collection[str] = ()
+    ) -> Sequence[UsedImage]:
         """The images that a filter lets through, by name.
 
         Args:
             wanted: the filter.
             fresh: ask the Engine who uses them, too.
+            without: identifiers of containers that are taken for gone.
         """
-        found, needs = await self._images.list(), await self.needs(fresh=fresh)
+        found = await self._images.list()
+        needs = await self.needs(fresh=fresh, without=without)
         used = (UsedImage(image=image, users=needs.users(image)) for image in found)
         return [one for one in used if wanted.takes(one)]
 
@@ -99,10 +111,13 @@ class HostImages:
         details = await self._images.inspect(image_reference(reference))
         return details, (await self.needs(fresh=fresh)).users(details.image)
 
-    async def needs(self, *, fresh: bool = True) -> ImageNeeds:
-        """Who needs which image at the moment."""
+    async def needs(self, *, fresh: bool = True, without: Collection[str] = ()) -> ImageNeeds:
+        """Who needs which image at the moment, but for some containers."""
         inventory = self._inventory
         picture = await (inventory.refresh() if fresh else inventory.require_engine())
+        if without:
+            staying = tuple(c for c in picture.containers if c.id not in without)
+            picture = msgspec.structs.replace(picture, containers=staying)
         return ImageNeeds(picture, await self._environments.list())
 
     async def tag(self, source: str, target: str, *, force: bool = False) -> UsedImage:

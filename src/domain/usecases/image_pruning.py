@@ -1,6 +1,7 @@
 """Clears away images that nobody needs."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -35,22 +36,40 @@ class ImagePruning:
         self._builds = builds
         self._own = own
 
-    async def plan(self, *, all_unused: bool, labels: Sequence[str] = ()) -> PrunedImages:
+    async def plan(
+        self,
+        *,
+        all_unused: bool,
+        labels: Sequence[str] = (),
+        before: datetime | None = None,
+        without: Collection[str] = (),
+    ) -> PrunedImages:
         """What would go.
 
         Args:
             all_unused: also those that have names; else only dangling ones.
             labels: only images with all of these.
+            before: only images that were made before.
+            without: identifiers of containers that are taken for gone.
         """
         every = await self._images.list()
-        going = await self._unneeded(all_unused=all_unused, labels=labels)
+        wanted = _wanted(all_unused=all_unused, labels=labels, before=before)
+        going = await self._unneeded(wanted, without)
         details = await self._images.describe([image.id for image in going])
         return await self._result(going, details, every)
 
-    async def prune(self, *, all_unused: bool, labels: Sequence[str] = ()) -> PrunedImages:
+    async def prune(
+        self,
+        *,
+        all_unused: bool,
+        labels: Sequence[str] = (),
+        before: datetime | None = None,
+        without: Collection[str] = (),
+    ) -> PrunedImages:
         """Removes them; one that somebody began to use meanwhile stays."""
         every = await self._images.list()
-        going = await self._unneeded(all_unused=all_unused, labels=labels)
+        wanted = _wanted(all_unused=all_unused, labels=labels, before=before)
+        going = await self._unneeded(wanted, without)
         # Once they have gone nobody can tell how large they were.
         details = await self._images.describe([image.id for image in going])
         gone = [image for image in going if await self._remove(image)]
@@ -70,14 +89,13 @@ class ImagePruning:
         )
         return PrunedImages(images=tuple(gone), reclaimed_bytes=reclaimed)
 
-    async def _unneeded(self, *, all_unused: bool, labels: Sequence[str]) -> Sequence[EngineImage]:
-        wanted = ImageFilter(
-            labels=tuple(labels), unused=True, dangling=None if all_unused else True
-        )
+    async def _unneeded(
+        self, wanted: ImageFilter, without: Collection[str]
+    ) -> Sequence[EngineImage]:
         used = await self._builds.used()
         return [
             found.image
-            for found in await self._host_images.list(wanted, fresh=True)
+            for found in await self._host_images.list(wanted, fresh=True, without=without)
             if not self._kept(found.image.names, used)
         ]
 
@@ -98,3 +116,9 @@ class ImagePruning:
             except ResourceNotFound:
                 return True
         return True
+
+
+def _wanted(*, all_unused: bool, labels: Sequence[str], before: datetime | None) -> ImageFilter:
+    return ImageFilter(
+        labels=tuple(labels), unused=True, dangling=None if all_unused else True, before=before
+    )

@@ -20,6 +20,7 @@ from entrypoints.http.container_exec import run_command
 from entrypoints.http.container_files import read_files
 from entrypoints.http.container_logs import read_container_logs
 from entrypoints.http.container_requests import EXAMPLE, ContainerRequest
+from entrypoints.http.container_stats import all_container_stats, container_stats
 from entrypoints.http.container_terminal import describe_terminal, speak
 from entrypoints.http.container_views import (
     ContainerListView,
@@ -270,6 +271,8 @@ router = Router(
         container_processes,
         container_file_changes,
         read_container_logs,
+        container_stats,
+        all_container_stats,
         read_files,
         run_command,
         describe_terminal,

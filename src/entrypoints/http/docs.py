@@ -64,7 +64,9 @@ def _operations(document: Json) -> Iterator[str]:
         for status, response in sorted(operation.get("responses", {}).items()):
             yield f"<tr><td>{escape(status)}<td>{escape(response.get('description') or '')}"
             yield f"<td>{_schema_name(response)}"
-        yield "</table></section>"
+        yield "</table>"
+        yield from _answer(operation)
+        yield "</section>"
 
 
 def _parameters(operation: Json) -> Iterator[str]:
@@ -110,6 +112,16 @@ def _bodies(content: Json) -> list[str]:
     if "application/zip" in content:
         bodies.append("--data-binary @lab.zip")
     return bodies
+
+
+def _answer(operation: Json) -> Iterator[str]:
+    """An example of the answer, in the first of its forms."""
+    for response in operation.get("responses", {}).values():
+        for content in response.get("content", {}).values():
+            for example in (content.get("examples") or {}).values():
+                text = json.dumps(example.get("value"), indent=2, ensure_ascii=False)
+                yield f"<p>Answer:</p><pre>{escape(text)}</pre>"
+                return
 
 
 def _schema_name(response: Json) -> str:

@@ -30,7 +30,7 @@ def takes_json(kind: type[Any], example: Mapping[str, Any]) -> type[Operation]:
     """What documents that a call takes a JSON body of a kind."""
     body = RequestBody(
         required=True,
-        content={"application/json": OpenAPIMediaType(schema=_schema_of(kind), example=example)},
+        content={"application/json": OpenAPIMediaType(schema=schema_of(kind), example=example)},
     )
 
     @dataclass
@@ -41,7 +41,8 @@ def takes_json(kind: type[Any], example: Mapping[str, Any]) -> type[Operation]:
     return JsonOperation
 
 
-def _schema_of(kind: type[Any]) -> Schema:
+def schema_of(kind: type[Any]) -> Schema:
+    """A kind of body, described in place."""
     (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/{name}")
     return _schema(schema, components)
 

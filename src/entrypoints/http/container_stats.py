@@ -1,0 +1,126 @@
+"""What containers use: counters and rates, once or as they change."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.response import Stream
+
+from domain.container_stats import ContainerStats
+from domain.errors import AgentError
+from domain.usecases.container_stats import StatsList
+from entrypoints.agent import Agent
+from entrypoints.http import sse
+from entrypoints.http.documented_answers import answers_with
+from entrypoints.http.problems import problem_of
+from entrypoints.http.responses import problems
+
+AnyRequest = Request[Any, Any, Any]
+
+Interval = Annotated[int, QueryParameter(ge=1, le=60)]
+
+_NDJSON = "application/x-ndjson"
+
+EXAMPLE = {
+    "at": "2026-01-31T12:00:00Z",
+    "id": "4f1c" * 16,
+    "name": "web-101",
+    "cpu_percent": 12.5,
+    "interval_seconds": 1.0,
+    "cpu_seconds": 83.2,
+    "memory_bytes": 52_428_800,
+    "memory_limit_bytes": 268_435_456,
+    "memory_percent": 19.53,
+    "network_received_bytes": 1_048_576,
+    "network_sent_bytes": 524_288,
+    "block_read_bytes": 8_192,
+    "block_written_bytes": 4_096,
+    "pids": 5,
+}
+
+
+@get(
+    "/{reference:str}/stats",
+    operation_class=answers_with(ContainerStats, EXAMPLE, streams=True),
+    responses=problems(401, 404, 409, 422, 502, 503),
+)
+async def container_stats(
+    request: AnyRequest,
+    reference: FromPath[str],
+    follow: FromQuery[bool] = False,
+    interval: Interval = 1,
+) -> Response[ContainerStats] | Stream:
+    """What a container that runs uses: CPU, memory, network, disks and processes.
+
+    The numbers are those of `docker stats`: `cpu_percent` is of one core, memory is without the
+    files' pages that the kernel can take back at once. CPU is of the time since the container was
+    last read, if that is half a second ago or up to ten, else of half a second that the call waits.
+    `follow=true` tells it every `interval` seconds until the container ends, as Server-Sent Events
+    `stats` and at last `end`, or with `Accept: application/x-ndjson` as lines.
+    """
+    agent = _agent(request)
+    stats = agent.containers.stats
+    container = await stats.running(reference)
+    if follow:
+        return _stream(request, stats.follow(container, interval))
+    return Response(await stats.once(container))
+
+
+@get(
+    "/stats",
+    operation_class=answers_with(
+        StatsList,
+        {"containers": [EXAMPLE], "unread": 0},
+        streams=True,
+    ),
+    responses=problems(401, 422, 502, 503),
+)
+async def all_container_stats(
+    request: AnyRequest,
+    environment: FromQuery[str] = "",
+    follow: FromQuery[bool] = False,
+    interval: Interval = 1,
+) -> Response[StatsList] | Stream:
+    """What all containers use that run, or those of an `environment`; otherwise as for one.
+
+    A container that is called `stats` is named by its identifier.
+    """
+    stats = _agent(request).containers.stats
+    if follow:
+        # Else what is wrong could only be told in the midst of an answer.
+        await stats.running_of(environment)
+        return _stream(request, stats.follow_all(interval, environment))
+    return Response(await stats.of_all(environment))
+
+
+def _stream(request: AnyRequest, items: AsyncGenerator[ContainerStats | StatsList, None]) -> Stream:
+    form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
+    headers = {**sse.HEADERS, "content-type": form}
+    return Stream(_written(request, items, form), headers=headers)
+
+
+async def _written(
+    request: AnyRequest, items: AsyncGenerator[ContainerStats | StatsList, None], form: str
+) -> AsyncIterator[bytes]:
+    def told(kind: str, data: Any) -> bytes:
+        return (
+            sse.event(kind, data) if form == sse.MEDIA_TYPE else msgspec.json.encode(data) + b"\n"
+        )
+
+    try:
+        async with aclosing(items):
+            async for item in items:
+                yield told("stats", item)
+    except AgentError as fault:
+        # The answer has begun; all that can be done is to say why it ends.
+        yield told("problem", problem_of(request, fault))
+    if form == sse.MEDIA_TYPE:
+        yield sse.event("end", {})
+
+
+def _agent(request: AnyRequest) -> Agent:
+    agent: Agent = request.app.state.agent
+    return agent
