@@ -133,6 +133,7 @@ class TestPruning:
         assert done == {**told, "dry_run": False}
         assert went(done) == {
             "containers": ["old"],
+            "networks": [],
             # The first is held by nothing but the container that goes.
             "images": ["once:1", "unused:1"],
             "build-cache": ["a"],
@@ -157,6 +158,7 @@ class TestPruning:
 
         assert went(await prune(world, all="true")) == {
             "containers": [],
+            "networks": [],
             "images": [],
             "build-cache": [],
         }
@@ -188,10 +190,32 @@ class TestPruning:
         assert {*world.engine.containers} == {"old"}
 
     async def test_volumes_go_only_where_they_are_named(self, world: World) -> None:
-        world.engine.volumes["data"] = ""
+        made = await call(world, "POST", "/api/v1/volumes", {"name": ""})
+        nameless = made.json()["name"]
+        await call(world, "POST", "/api/v1/volumes", {"name": "data"})
 
         assert "volumes" not in went(await prune(world, all="true"))
-        assert {*world.engine.volumes} == {"data"}
+        assert {*world.engine.volumes} == {"data", nameless}
+        assert went(await prune(world, kind="volumes")) == {"volumes": [nameless]}
+        assert went(await prune(world, kind="volumes", all="true")) == {"volumes": ["data"]}
+
+    async def test_a_network_goes_with_the_containers_that_were_in_it(self, world: World) -> None:
+        world.engine.pull("busybox")
+        for path, body in (
+            ("networks", {"name": "course"}),
+            ("containers?start=true", {"name": "web", "image": "busybox", "networks": ["course"]}),
+        ):
+            answer = await call(world, "POST", f"/api/v1/{path}", body)
+            assert answer.status_code == 201, answer.text
+        await call(world, "POST", "/api/v1/containers/web/stop")
+
+        told = went(await prune(world, dry_run="true"))
+        kept = went(await prune(world, kind="networks"))
+        done = went(await prune(world))
+
+        assert kept["networks"] == []
+        assert (done["containers"], done["networks"]) == (["web"], ["course"])
+        assert told == done
 
     async def test_labels_leave_others_out_and_cache_has_none(self, world: World) -> None:
         stopped(world, "old")
@@ -203,7 +227,7 @@ class TestPruning:
 
         found = went(await prune(world, label="test=x", all="true"))
 
-        assert found == {"containers": ["mine"], "images": [], "build-cache": []}
+        assert found == {"containers": ["mine"], "networks": [], "images": [], "build-cache": []}
         assert "a" in world.engine.build_cache
 
     @pytest.mark.parametrize("query", [{"older_than": "24h"}, {"until": "24h"}, {"until": None}])
@@ -237,8 +261,9 @@ class TestPruning:
 
         done = await prune(world)
 
-        assert went(done) == {"containers": ["old"], "build-cache": [], "images": []}
-        assert "did not answer" in done["kinds"][2]["fault"]
+        assert [kind["kind"] for kind in done["kinds"] if kind["items"]] == ["containers"]
+        assert done["kinds"][-1]["kind"] == "images"
+        assert "did not answer" in done["kinds"][-1]["fault"]
 
     async def test_nothing_goes_while_the_agent_starts(self) -> None:
         async with agent_on_twins(ready=False) as world:
@@ -251,7 +276,6 @@ class TestPruning:
         "query",
         [
             {"kind": "everything"},
-            {"kind": "volumes"},
             {"older_than": "24h", "until": "24h"},
             {"older_than": "old"},
             {"until": "yesterday"},
