@@ -10,6 +10,7 @@ from domain.consistency import DifferenceKind
 from domain.containers import ERASER_LABEL, HELPER_LABEL, ContainerState
 from domain.environments import EnvironmentState
 from domain.errors import EngineRefused
+from domain.moments import microseconds
 from domain.names import EnvironmentName, OperationId
 from domain.operations import (
     BY_AGENT,
@@ -46,6 +47,8 @@ def unended(kind: OperationKind, at: OperationState, world: World) -> Operation:
         kind=kind,
         environment=LAB_NAME,
         state=at,
+        # After all that was asked for so far.
+        number=microseconds(world.clock.now()) + 1000,
         requested_at=world.clock.now(),
     )
 
@@ -100,6 +103,29 @@ async def test_only_what_the_agent_took_up_itself_is_finished_though_it_had_not_
         await after.clock.advance(30)
         found = {c.id for c in after.engine.containers.values()}
         assert earlier.isdisjoint(found) is again
+
+
+@pytest.mark.parametrize(
+    ("began", "stands"), [(True, True), (False, False)], ids=["began", "waited"]
+)
+async def test_a_removal_whose_end_was_not_written_down_takes_nothing_that_came_after_it(
+    world: World, began: bool, stands: bool
+) -> None:
+    removal = unended(OperationKind.DELETE, OperationState.RUNNING, world)
+    await world.store.operations.put(msgspec.structs.replace(removal, number=1))
+    await world.launch(NAME, LAB)
+    (deploy,) = (o for o in await world.store.operations.latest(NAME, 9) if o.id != removal.id)
+    if not began:
+        later = msgspec.structs.replace(deploy, started_at=None, state=OperationState.INTERRUPTED)
+        await world.store.operations.put(later)
+
+    async with agent_on_twins(outside=world) as after:
+        await after.clock.advance(30)
+
+        assert (await state(after) is EnvironmentState.RUNNING) is stands
+        ended = await after.store.operations.get(removal.id)
+        assert ended is not None
+        assert ended.state is OperationState.INTERRUPTED
 
 
 async def test_a_first_deploy_that_was_cut_off_is_undone(world: World) -> None:

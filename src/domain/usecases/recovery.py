@@ -35,6 +35,9 @@ MEND_SECONDS = 30.0
 """How long bringing one environment in order may keep the agent closed; then it is left to the
 looks that come, so that one container that is stuck does not keep the whole host waiting."""
 
+_NEWEST = 100
+"""How many operations of one environment are looked through for one that began later."""
+
 
 class Recovery:
     """Runs once at each start, as soon as Engine and store answer."""
@@ -184,7 +187,7 @@ class Recovery:
             OperationKind.RESET: partial(self._lifecycle.reset, asked=BY_AGENT),
         }
         try:
-            if operation.id not in self._taken_up:
+            if operation.id not in self._taken_up and not await self._is_over(operation):
                 await finish[operation.kind](operation.target)
         except EnvironmentNotFound:
             self._log.debug(
@@ -193,6 +196,14 @@ class Recovery:
         # Not once more if all of this is tried again.
         self._taken_up.add(operation.id)
         await self._mending.close(operation, OperationState.INTERRUPTED)
+
+    async def _is_over(self, operation: Operation) -> bool:
+        """Whether a later one of its environment had begun, for which this must have ended.
+
+        Its end could not be written down, and what came after it must not be undone by it.
+        """
+        newest = await self._records.latest(operation.subject, _NEWEST)
+        return any(o.number > operation.number and o.started_at is not None for o in newest)
 
 
 def _to_be_finished(operation: Operation) -> bool:

@@ -29,14 +29,14 @@ _LONGEST_REASON = 120
 Columns = Annotated[int, QueryParameter(ge=1, le=MOST_COLUMNS)]
 Rows = Annotated[int, QueryParameter(ge=1, le=MOST_ROWS)]
 Command = Annotated[
-    list[str] | None,
+    tuple[str, ...],
     QueryParameter(
         description="A program and its arguments, one for each time.",
         examples=[Example(value=["sh", "-c", "exec top -d 1"])],
     ),
 ]
 Env = Annotated[
-    list[str] | None,
+    tuple[str, ...],
     QueryParameter(
         description="Variables beside the container's own, one for each time.",
         examples=[Example(value=["LANG=C", "TERM=xterm-256color"])],
@@ -97,8 +97,8 @@ _CODES = {Ending.EXITED: 1000, Ending.IDLE: 1008, Ending.UNREAD: 1008, Ending.ST
 async def describe_terminal(
     request: AnyRequest,
     reference: FromPath[str],  # noqa: ARG001 - for the document
-    command: Command = None,  # noqa: ARG001
-    env: Env = None,  # noqa: ARG001
+    command: Command = (),  # noqa: ARG001
+    env: Env = (),  # noqa: ARG001
     working_dir: WorkingDir = "",  # noqa: ARG001
     user: User = "",  # noqa: ARG001
     tty: FromQuery[bool] = True,  # noqa: ARG001
@@ -129,8 +129,8 @@ async def describe_terminal(
 async def speak(
     socket: AnySocket,
     reference: FromPath[str],
-    command: Command = None,
-    env: Env = None,
+    command: Command = (),
+    env: Env = (),
     working_dir: WorkingDir = "",
     user: User = "",
     tty: FromQuery[bool] = True,
@@ -141,7 +141,7 @@ async def speak(
     agent: Agent = socket.app.state.agent
     size = TerminalSize(columns=columns, rows=rows) if tty else None
     order = terminal_order(
-        command or _SHELL, env or (), working_dir=working_dir, user=user, size=size
+        command or _SHELL, env, working_dir=working_dir, user=user, size=size
     )
     began = agent.clock.monotonic()
     async with agent.containers.execution.terminal(reference, order) as terminal:
