@@ -16,6 +16,7 @@ from adapters.memory.log import MemoryLog
 from adapters.memory.store import MemoryStore
 from domain.names import OperationId
 from domain.operations import OperationKind, OperationState
+from domain.usecases.journal import KEPT
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
 from tests.support.agents import KEY, launch_body
@@ -255,6 +256,9 @@ async def look(world: DiskWorld, state: Path) -> tuple[Footprint, dict[str, int]
     world.compose.built.clear()
     # The Engine's own memory, of which each event may be another size.
     world.engine.happenings._last.clear()
+    # So the agent's, which holds no more than it keeps.
+    assert len(world.agent.journal._ring) <= KEPT
+    world.agent.journal._ring.clear()
     held = sizes([world.agent, world.engine, world.exposition])
     return footprint(world.workspace, state), held
 
