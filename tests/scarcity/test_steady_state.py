@@ -207,7 +207,8 @@ async def is_a_single_container(lab: Lab) -> None:
     body = {"name": lab.name, "image": "labs/app:1", "command": ["sleep", "600"]}
     made = await http.post(f"{CONTAINERS}?start=true", json=body)
     assert made.status_code == 201, made.text
-    await lab.follow_for_a_moment(f"{path}/logs?follow=true")
+    for stream in (f"{path}/logs", f"{path}/stats", f"{CONTAINERS}/stats", "/api/v1/events"):
+        await lab.follow_for_a_moment(f"{stream}?follow=true")
     for what in ("stop", f"rename?name={lab.name}-again"):
         assert (await http.post(f"{path}/{what}")).status_code == 200
     assert (await http.delete(f"{path}-again")).status_code == 204

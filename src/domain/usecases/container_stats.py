@@ -1,7 +1,8 @@
 """What containers use, once and as it goes; those who ask for the same share what is read."""
 
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import anyio
 import msgspec
@@ -21,7 +22,8 @@ ONCE_SECONDS = 0.5
 REMEMBERED_SECONDS = 10.0
 """How old the earlier of two readings may be."""
 
-_KEPT_SAMPLINGS = 2000
+MOST_IDLE = 64
+"""Of how many that nobody asks for any more the last readings are kept."""
 
 Readings = Mapping[str, Reading]
 """By the containers' identifiers."""
@@ -43,6 +45,7 @@ class _Sampling:
         self._inventory = inventory
         self._clock = clock
         self._one_at_a_time = anyio.Lock()
+        self.users = 0
         self.read_at = -math.inf
         self._readings: Readings = {}
 
@@ -97,18 +100,25 @@ class StatsWatch:
         """Lets all who follow end; for the agent's own end."""
         self._ending.set()
 
-    def _sampling(self, key: str) -> _Sampling:
-        found = self._samplings.get(key)
-        if found is None:
-            self._forget_old()
-            found = self._samplings[key] = _Sampling(self._usage, self._inventory, self._clock)
-        return found
+    @contextmanager
+    def _sampling(self, key: str) -> Iterator[_Sampling]:
+        """Readings under a key; they stay while somebody uses them, and the last few for longer."""
+        found = self._samplings.pop(key, None) or _Sampling(
+            self._usage, self._inventory, self._clock
+        )
+        # At the end, which is where those are that were used last.
+        self._samplings[key] = found
+        found.users += 1
+        try:
+            yield found
+        finally:
+            found.users -= 1
+            self._forget_idle()
 
-    def _forget_old(self) -> None:
-        if len(self._samplings) >= _KEPT_SAMPLINGS:
-            old = self._clock.monotonic() - 2 * REMEMBERED_SECONDS
-            for key in [key for key, one in self._samplings.items() if one.read_at < old]:
-                del self._samplings[key]
+    def _forget_idle(self) -> None:
+        idle = [key for key, one in self._samplings.items() if not one.users]
+        for key in idle[: max(0, len(idle) - MOST_IDLE)]:
+            del self._samplings[key]
 
     async def running(self, text: str) -> Container:
         """The container that a text from outside names.
@@ -152,13 +162,13 @@ class StatsWatch:
         return stats_between(container, earlier[container.id], later[container.id])
 
     async def _pair(self, key: str, containers: Sequence[Container]) -> tuple[Readings, Readings]:
-        sampling, now = self._sampling(key), self._clock.monotonic()
-        earlier = sampling.older(ONCE_SECONDS)
-        if not all(container.id in earlier for container in containers):
-            earlier = await sampling.since(now - ONCE_SECONDS / 2, containers)
-            now = sampling.read_at + ONCE_SECONDS
-            await self._clock.sleep(now - self._clock.monotonic())
-        return earlier, await sampling.since(now, containers)
+        with self._sampling(key) as sampling:
+            now, earlier = self._clock.monotonic(), sampling.older(ONCE_SECONDS)
+            if not all(container.id in earlier for container in containers):
+                earlier = await sampling.since(now - ONCE_SECONDS / 2, containers)
+                now = sampling.read_at + ONCE_SECONDS
+                await self._clock.sleep(now - self._clock.monotonic())
+            return earlier, await sampling.since(now, containers)
 
     async def _require_at_work(self, container: Container) -> None:
         if await self._at_work(container.id) is None:
@@ -178,18 +188,18 @@ class StatsWatch:
         Raises:
             EngineUnavailable: its counters can be read nowhere.
         """
-        sampling = self._sampling(container.id)
-        earlier = await sampling.since(self._clock.monotonic() - ONCE_SECONDS / 2, [container])
-        due = sampling.read_at + ONCE_SECONDS
-        while await self._goes_on(until=due):
-            later = await sampling.since(due, [container])
-            if container.id not in later:
-                if await self._at_work(container.id) is None:
-                    return
-                raise _unreadable(container)
-            if container.id in earlier:
-                yield stats_between(container, earlier[container.id], later[container.id])
-            earlier, due = later, _next_tick(self._clock.monotonic(), seconds)
+        with self._sampling(container.id) as sampling:
+            earlier = await sampling.since(self._clock.monotonic() - ONCE_SECONDS / 2, [container])
+            due = sampling.read_at + ONCE_SECONDS
+            while await self._goes_on(until=due):
+                later = await sampling.since(due, [container])
+                if container.id not in later:
+                    if await self._at_work(container.id) is None:
+                        return
+                    raise _unreadable(container)
+                if container.id in earlier:
+                    yield stats_between(container, earlier[container.id], later[container.id])
+                earlier, due = later, _next_tick(self._clock.monotonic(), seconds)
 
     async def of_all(self, environment: str = "") -> StatsList:
         """What all containers use that run, or those of an environment.
@@ -211,15 +221,15 @@ class StatsWatch:
         Raises:
             EngineUnavailable: the Engine does not answer any more.
         """
-        sampling = self._sampling(f"all {environment}")
-        containers = await self.running_of(environment)
-        earlier = await sampling.since(self._clock.monotonic() - ONCE_SECONDS / 2, containers)
-        due = sampling.read_at + ONCE_SECONDS
-        while await self._goes_on(until=due):
+        with self._sampling(f"all {environment}") as sampling:
             containers = await self.running_of(environment)
-            later = await sampling.since(due, containers)
-            yield _listed(containers, earlier, later)
-            earlier, due = later, _next_tick(self._clock.monotonic(), seconds)
+            earlier = await sampling.since(self._clock.monotonic() - ONCE_SECONDS / 2, containers)
+            due = sampling.read_at + ONCE_SECONDS
+            while await self._goes_on(until=due):
+                containers = await self.running_of(environment)
+                later = await sampling.since(due, containers)
+                yield _listed(containers, earlier, later)
+                earlier, due = later, _next_tick(self._clock.monotonic(), seconds)
 
     async def running_of(self, environment: str) -> Sequence[Container]:
         """The containers that run, or those of an environment, sorted by name.
