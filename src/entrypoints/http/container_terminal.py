@@ -140,9 +140,7 @@ async def speak(
     """Passes on what a caller and a command say to each other."""
     agent: Agent = socket.app.state.agent
     size = TerminalSize(columns=columns, rows=rows) if tty else None
-    order = terminal_order(
-        command or _SHELL, env, working_dir=working_dir, user=user, size=size
-    )
+    order = terminal_order(command or _SHELL, env, working_dir=working_dir, user=user, size=size)
     began = agent.clock.monotonic()
     async with agent.containers.execution.terminal(reference, order) as terminal:
         if not await _accepted(socket):
