@@ -203,7 +203,7 @@ anyio.run(main)
 @pytest.mark.parametrize("spare", [0, 1])
 def test_a_command_that_nobody_could_wait_for_is_refused_and_ended(spare: int) -> None:
     """With one task to spare the command begins, and the thread that waits for it does not."""
-    user = NOBODY + 1 + spare
+    user = NOBODY + 10_000 * (1 + spare)
     with tempfile.TemporaryDirectory() as folder:
         shutil.chown(folder, user)
         marker = Path(folder, "marker")

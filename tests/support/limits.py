@@ -1,6 +1,7 @@
 """Limits of a running agent, tightened to what it uses and loosened again."""
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,11 @@ import pytest
 from tests.support import engine
 from tests.support.agent_process import Process
 
-NOBODY = 54_321
-"""A user that has nothing else, since the kernel counts what all processes of one user have."""
+NOBODY = 50_000 + secrets.randbelow(10_000)
+"""A user that has nothing else, since the kernel counts what all processes of one user have.
+
+Another one each time, as tests can run twice at once on one machine.
+"""
 
 
 _RIGHTS = "-all,+dac_override"
