@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromPath, QueryParameter
 
 from domain.bundles import BundleEntry, BundleRecord
@@ -19,6 +19,7 @@ from domain.names import bundle_digest
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.changes import OperationView, asked, change
+from entrypoints.http.documented_bodies import takes_bytes
 from entrypoints.http.documented_headers import CONTENT_DIGEST, ChangeOperation
 from entrypoints.http.request_headers import content_digest
 from entrypoints.http.responses import problems
@@ -87,21 +88,10 @@ class _CheckOperation(Operation):
 _ARCHIVES = ("application/zip", "application/gzip", "application/x-tar", "application/octet-stream")
 
 
-@dataclass
-class _UploadOperation(Operation):
-    """The body is read as it comes and so unknown to the framework; this documents it."""
-
-    def __post_init__(self) -> None:
-        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
-        self.request_body = RequestBody(content=content, required=True)
-        self.parameters = [*(self.parameters or []), CONTENT_DIGEST]
-
-
 @post(
     "/",
     status_code=201,
-    operation_class=_UploadOperation,
+    operation_class=takes_bytes(_ARCHIVES, CONTENT_DIGEST),
     request_max_body_size=None,
     responses={
         200: ResponseSpec(BundleRecord, description="It was there already."),

@@ -1,7 +1,6 @@
 """The output of one container, byte by byte or line by line."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import anyio
@@ -13,10 +12,10 @@ from litestar.response import Stream
 
 from domain.container_streams import OutputChoice, OutputLine
 from domain.errors import AgentError, RequestUnreadable, ResourceConflict
-from domain.quantities import moment, seconds
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.container_views import LogRecord, log_record
+from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -64,8 +63,8 @@ async def read_container_logs(
         stdout=stdout,
         stderr=stderr,
         tail=tail,
-        since=_when(agent, since),
-        until=_when(agent, until),
+        since=moment_or_ago(agent, since),
+        until=moment_or_ago(agent, until),
         follow=follow,
     )
     if not stdout and not stderr:
@@ -87,15 +86,6 @@ def _form(accept: str) -> str:
         if form in accept:
             return form
     return _TEXT
-
-
-def _when(agent: Agent, text: str | None) -> datetime | None:
-    """A moment, or so long ago."""
-    if text is None:
-        return None
-    if text[-1:] in {"s", "m", "h", "d"}:
-        return agent.clock.now() - timedelta(seconds=seconds(text))
-    return moment(text)
 
 
 async def _raw(

@@ -1,6 +1,5 @@
 """Single containers: ``/api/v1/containers``."""
 
-from datetime import timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -9,7 +8,6 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from domain.container_details import ContainerDetails, ProcessTable
 from domain.containers import ContainerState
-from domain.quantities import seconds
 from domain.usecases.container_list import ContainerFilter
 from domain.usecases.container_pruning import Pruned, PruneWish
 from domain.usecases.container_waiting import Condition, Waited
@@ -31,6 +29,7 @@ from entrypoints.http.container_views import (
     summary,
 )
 from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.moments import ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -112,8 +111,7 @@ async def prune_containers(
     `label=key=value` and `older_than=24h` leave others out.
     """
     agent = _agent(request)
-    age = None if older_than is None else timedelta(seconds=seconds(older_than))
-    before = None if age is None else agent.clock.now() - age
+    before = None if older_than is None else ago(agent, older_than)
     wish = PruneWish(labels=label, before=before, dry_run=dry_run)
     return await agent.containers.pruning.prune(wish)
 

@@ -1,12 +1,12 @@
-"""JSON bodies that handlers read by themselves, as the OpenAPI document shows them."""
+"""Bodies that handlers read by themselves, as the OpenAPI document shows them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 _REFERENCE = "#/"
 
@@ -39,6 +39,25 @@ def takes_json(kind: type[Any], example: Mapping[str, Any]) -> type[Operation]:
             self.request_body = body
 
     return JsonOperation
+
+
+def takes_bytes(media_types: Sequence[str], *headers: Parameter) -> type[Operation]:
+    """What documents that a call takes its body as it comes.
+
+    Args:
+        media_types: what it may be.
+        headers: that are read with it.
+    """
+    schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+    content = {kind: OpenAPIMediaType(schema=schema) for kind in media_types}
+
+    @dataclass
+    class BytesOperation(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(content=content, required=True)
+            self.parameters = [*(self.parameters or []), *headers]
+
+    return BytesOperation
 
 
 def schema_of(kind: type[Any]) -> Schema:

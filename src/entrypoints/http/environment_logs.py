@@ -1,7 +1,7 @@
 """The output of an environment's containers."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -13,9 +13,9 @@ from litestar.response import Stream
 from domain.containers import Container, LogLine
 from domain.errors import AgentError, EnvironmentNotFound, RequestUnreadable
 from domain.names import environment_name
-from domain.quantities import moment, seconds
 from entrypoints.agent import Agent
 from entrypoints.http import sse
+from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -53,7 +53,7 @@ async def read_logs(
     picture = await agent.inventory.require_engine()
     chosen = _chosen(picture.of_project(environment), service)
     form = _form(request.headers.get("accept", ""))
-    began = _since(agent, since)
+    began = moment_or_ago(agent, since)
     return Stream(
         _lines(agent, chosen, tail, began, follow=follow, form=form, timestamps=timestamps),
         # The handler's own media type would win over this answer's.
@@ -78,15 +78,6 @@ def _form(accept: str) -> str:
         if form in accept:
             return form
     return _TEXT
-
-
-def _since(agent: Agent, since: str | None) -> datetime | None:
-    """A moment, or so long ago."""
-    if since is None:
-        return None
-    if since[-1:] in {"s", "m", "h", "d"}:
-        return agent.clock.now() - timedelta(seconds=seconds(since))
-    return moment(since)
 
 
 async def _lines(

@@ -11,11 +11,9 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
-    Operation,
-    RequestBody,
     Schema,
 )
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import FromQuery, QueryParameter
 from litestar.response import Stream
 
@@ -28,7 +26,7 @@ from entrypoints.http import sse
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.disconnects import while_connected
-from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.documented_bodies import takes_bytes, takes_json
 from entrypoints.http.problems import problem_of
 from entrypoints.http.registries import CredentialsRequest
 from entrypoints.http.responses import problems
@@ -114,20 +112,10 @@ async def _events(request: AnyRequest, pulls: Pulls, key: PullKey) -> AsyncItera
         yield sse.event("problem", problem_of(request, fault))
 
 
-@dataclass
-class _LoadOperation(Operation):
-    """The body is passed on as it comes and so unknown to the framework; this documents it."""
-
-    def __post_init__(self) -> None:
-        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
-        self.request_body = RequestBody(content=content, required=True)
-
-
 @post(
     "/load",
     status_code=200,
-    operation_class=_LoadOperation,
+    operation_class=takes_bytes(_ARCHIVES),
     request_max_body_size=None,
     responses=problems(401, 408, 409, 413, 422, 502, 503, 504, 507),
 )

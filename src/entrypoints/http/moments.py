@@ -15,5 +15,14 @@ def moment_or_ago(agent: Agent, text: str | None) -> datetime | None:
     if text is None:
         return None
     if text[-1:] in {"s", "m", "h", "d"}:
-        return agent.clock.now() - timedelta(seconds=seconds(text))
+        return ago(agent, text)
     return moment(text)
+
+
+def ago(agent: Agent, text: str) -> datetime:
+    """The moment so long ago: ``24h``.
+
+    Raises:
+        RequestUnreadable: it is no span of time.
+    """
+    return agent.clock.now() - timedelta(seconds=seconds(text))

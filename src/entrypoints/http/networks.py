@@ -1,7 +1,7 @@
 """The host's networks: ``/api/v1/networks``."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -16,13 +16,13 @@ from domain.engine_networks import (
     NetworkOrder,
     NetworkRange,
 )
-from domain.quantities import seconds
 from domain.usecases.network_pruning import NetworkPruneWish, PrunedNetworks
 from domain.usecases.networks import NetworkFilter, OwnedNetwork
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.moments import ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -251,13 +251,9 @@ async def prune_networks(
     leave others out. What could not go stands in `kept`, with the reason.
     """
     agent = _agent(request)
-    before = None if older_than is None else agent.clock.now() - _age(older_than)
+    before = None if older_than is None else ago(agent, older_than)
     wish = NetworkPruneWish(labels=label, before=before, dry_run=dry_run)
     return await agent.networks.pruning.prune(wish)
-
-
-def _age(text: str) -> timedelta:
-    return timedelta(seconds=seconds(text))
 
 
 def _agent(request: AnyRequest) -> Agent:

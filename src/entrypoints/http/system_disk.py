@@ -1,6 +1,6 @@
 """The disk that Docker fills: ``/api/v1/system/disk`` and ``/api/v1/system/prune``."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -9,11 +9,10 @@ from litestar.params import FromQuery, QueryParameter
 
 from domain.disk_usage import DiskUsage
 from domain.errors import RequestUnreadable
-from domain.quantities import seconds
 from domain.usecases.system_pruning import PruneKind, SystemPruned, SystemPruneWish
 from entrypoints.agent import Agent
 from entrypoints.http.documented_answers import answers_with
-from entrypoints.http.moments import moment_or_ago
+from entrypoints.http.moments import ago, moment_or_ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -117,7 +116,7 @@ def _before(agent: Agent, older_than: str | None, until: str | None) -> datetime
     if older_than is not None and until is not None:
         raise RequestUnreadable("Say older_than or until, not both.")
     if older_than is not None:
-        return agent.clock.now() - timedelta(seconds=seconds(older_than))
+        return ago(agent, older_than)
     return moment_or_ago(agent, until)
 
 

@@ -2,13 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request, Router, get, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
@@ -16,6 +13,7 @@ from domain.errors import RequestUnreadable
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.bodies import chunks
+from entrypoints.http.documented_bodies import takes_bytes
 from entrypoints.http.responses import problems
 from entrypoints.http.volumes import VolumeView, volume_view
 
@@ -55,19 +53,9 @@ async def _passed_on(stack: AsyncExitStack, pieces: AsyncIterator[bytes]) -> Asy
             yield piece
 
 
-@dataclass
-class _RestoreOperation(Operation):
-    """The body is passed on as it comes and so unknown to the framework; this documents it."""
-
-    def __post_init__(self) -> None:
-        schema = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        content = {kind: OpenAPIMediaType(schema=schema) for kind in _ARCHIVES}
-        self.request_body = RequestBody(content=content, required=True)
-
-
 @put(
     "/{name:str}/archive",
-    operation_class=_RestoreOperation,
+    operation_class=takes_bytes(_ARCHIVES),
     request_max_body_size=None,
     responses=problems(401, 404, 408, 409, 413, 422, 502, 503, 507),
 )

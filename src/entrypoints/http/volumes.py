@@ -1,7 +1,7 @@
 """The host's volumes: ``/api/v1/volumes``."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -9,13 +9,13 @@ from litestar import Request, Response, Router, delete, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from domain.engine_volumes import LOCAL, VolumeOrder, VolumeUser
-from domain.quantities import seconds
 from domain.usecases.volume_pruning import PrunedVolumes, VolumePruneWish
 from domain.usecases.volumes import OwnedVolume, VolumeFilter
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.moments import ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -163,11 +163,10 @@ async def prune_volumes(
     `older_than=24h` leave others out. What could not go stands in `kept`, with the reason.
     """
     agent = _agent(request)
-    age = None if older_than is None else timedelta(seconds=seconds(older_than))
     wish = VolumePruneWish(
         all_unused=all_unused,
         labels=label,
-        before=None if age is None else agent.clock.now() - age,
+        before=None if older_than is None else ago(agent, older_than),
         dry_run=dry_run,
     )
     return await agent.volumes.pruning.prune(wish)
