@@ -428,7 +428,7 @@ class CommandNotStarted(AgentError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The command cannot be run in the container: {reason}",
+            f"The command cannot be run in the container: {reason.rstrip('. ')}.",
             hint="Program, user and folder must be there in the container itself.",
         )
 
