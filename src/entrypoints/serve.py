@@ -13,7 +13,7 @@ import uvicorn
 
 from domain.errors import AgentError
 from entrypoints.agent import Agent
-from entrypoints.composition import open_agent
+from entrypoints.composition.agent import open_agent
 from entrypoints.connections import allow_many_files, bounded_protocol, limits_within
 from entrypoints.http.app import create_app
 from entrypoints.look_ups import LookUps

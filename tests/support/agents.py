@@ -40,15 +40,10 @@ from adapters.memory.volumes import MemoryVolumeArchives, MemoryVolumes
 from adapters.memory.workspaces import MemoryWorkspaces
 from domain.errors import AgentError
 from entrypoints.agent import Agent
-from entrypoints.composition import (
-    Adapters,
-    ImagePorts,
-    Runtime,
-    assemble,
-    bundle_limits,
-    memory_disk_ports,
-    memory_single_ports,
-)
+from entrypoints.composition.agent import assemble
+from entrypoints.composition.limits import bundle_limits
+from entrypoints.composition.memory import memory_disk_ports, memory_single_ports
+from entrypoints.composition.ports import Adapters, ImagePorts, Runtime
 from entrypoints.http.app import create_app
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings, read_settings

@@ -24,7 +24,7 @@ from adapters.memory.workspaces import MemoryBundles
 from domain.errors import AgentError, StorageFailed, StorageFull
 from domain.names import EnvironmentName
 from domain.ports.compose import OutputLine, Project
-from entrypoints.composition import Adapters
+from entrypoints.composition.ports import Adapters
 from tests.support.agents import Outside, World, agent_on_twins, outside_of_nobody
 
 T = TypeVar("T")

@@ -20,7 +20,10 @@ from adapters.sqlite.store import SqliteStore
 from adapters.workspaces.files import DiskWorkspaces
 from domain.ports.clock import Clock
 from entrypoints.agent import Agent
-from entrypoints.composition import Adapters, assemble, bundle_limits, memory_runtime
+from entrypoints.composition.agent import assemble
+from entrypoints.composition.limits import bundle_limits
+from entrypoints.composition.memory import memory_runtime
+from entrypoints.composition.ports import Adapters
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings, read_settings
 from tests.support.agents import KEY, VARIABLES, application

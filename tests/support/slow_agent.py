@@ -9,9 +9,10 @@ from adapters.memory.compose import MemoryCompose
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.streams import MemoryLogs
 from domain.ports.clock import Clock
-from entrypoints import composition
 from entrypoints.cli.main import main
-from entrypoints.composition import Runtime, memory_runtime
+from entrypoints.composition import memory
+from entrypoints.composition.memory import memory_runtime
+from entrypoints.composition.ports import Runtime
 
 PRINTED = "a line of the lab"
 """What the service ``solo`` of the environment ``quick`` has printed."""
@@ -27,5 +28,5 @@ def _slow_runtime(engine: MemoryEngine, clock: Clock) -> Runtime:
 
 
 if __name__ == "__main__":
-    composition.memory_runtime = _slow_runtime
+    memory.memory_runtime = _slow_runtime
     main(["serve"])

@@ -10,7 +10,8 @@ from adapters.compose.projects import ComposeLimits
 from adapters.memory.clock import MemoryClock
 from adapters.memory.log import MemoryLog
 from domain.errors import EngineUnavailable
-from entrypoints.composition import _runtime, compose_limits
+from entrypoints.composition.limits import compose_limits
+from entrypoints.composition.real import open_runtime
 from entrypoints.settings import read_settings
 from tests.support.fake_engine import fake_engine
 
@@ -48,7 +49,7 @@ async def test_questions_changes_and_long_answers_have_limits_of_their_own(tmp_p
             }
         )
         async with AsyncExitStack() as stack:
-            runtime = await _runtime(settings, tmp_path, MemoryClock(), MemoryLog(), stack)
+            runtime = await open_runtime(settings, tmp_path, MemoryClock(), MemoryLog(), stack)
 
             with anyio.fail_after(5):
                 with pytest.raises(EngineUnavailable):

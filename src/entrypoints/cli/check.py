@@ -15,7 +15,7 @@ from domain.compose_model import ComposeModel
 from domain.errors import AgentError, PolicyRefused
 from domain.findings import Finding
 from domain.labels import check_variables
-from entrypoints.composition import check_archive
+from entrypoints.composition.checking import check_archive
 from entrypoints.settings import Settings
 
 _CHUNK_BYTES = 256 * 1024
