@@ -164,6 +164,7 @@ from domain.usecases.network_joining import NetworkJoining
 from domain.usecases.network_pruning import NetworkPruning
 from domain.usecases.networks import HostNetworks
 from domain.usecases.news import News
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -494,6 +495,7 @@ class _Changes:
     policy: PolicyRules
     audit: AuditTrail
     operations: Operations
+    orders: OpenOrders
     timekeeping: Timekeeping
     builds: Builds
     space: Space
@@ -541,12 +543,20 @@ def _changes(
     audit = AuditTrail(
         store.audit, clock, log, keep_seconds=settings.audit_ttl, tell=agent_entries.asked
     )
+    orders = OpenOrders(
+        records=store.open_orders,
+        changes=runtime.single.changes,
+        lookup=runtime.single.lookup,
+        clock=clock,
+        log=log,
+    )
     housekeeping = Housekeeping(
         store=store,
         engine=runtime.engine,
         audit=audit,
         builds=builds,
         timekeeping=timekeeping,
+        orders=orders,
         clock=clock,
         log=log,
         rules=HousekeepingRules(
@@ -706,6 +716,7 @@ def _changes(
         consistency=consistency,
         clearing=clearing,
         archives=runtime.volume_archives,
+        orders=orders,
         lifecycle=lifecycle,
         clock=clock,
         log=log,
@@ -714,6 +725,7 @@ def _changes(
         policy=gate.rules,
         audit=audit,
         operations=operations,
+        orders=orders,
         timekeeping=timekeeping,
         builds=builds,
         space=space,
@@ -1061,8 +1073,8 @@ def _single_containers(
             inventory=inventory,
             space=changes.space,
             pulls=pulls,
+            orders=changes.orders,
             clock=clock,
-            log=adapters.log,
             rules=changes.policy,
             limits=limit_rules(settings),
             workspace=adapters.workspaces.root,
