@@ -1,6 +1,7 @@
 """A single container as somebody asks for it, and how the policy for bundles reads it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -24,6 +25,15 @@ ALONE = "none"
 
 _SHARED_MODES = frozenset({"host", "bridge", "default"})
 _MOST_TEXTS = 1000
+
+
+class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """That a container is being made, as it is written down before anything is done."""
+
+    mark: str
+    """What the container bears in ``ORDER_LABEL``."""
+    name: str
+    at: datetime
 
 
 class MountKind(StrEnum):

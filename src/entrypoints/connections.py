@@ -101,6 +101,8 @@ class BoundedProtocol(H11Protocol):
     open_by_peer: ClassVar[Counter[str]]
 
     _timer: asyncio.TimerHandle | None = None
+    _due: float | None = None
+    """When the client's time is over; None while it is not waited for."""
     _peer: str | None = None
     _deaf = False
     _handed_over = False
@@ -145,6 +147,7 @@ class BoundedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
         self._disarm()
+        self._stop_timer()
         self._forget()
         super().connection_lost(exc)
 
@@ -174,14 +177,33 @@ class BoundedProtocol(H11Protocol):
         cycle: Any = self.cycle
         if cycle is not None and not cycle.response_complete:
             self._disarm()
-        elif self._timer is None:
+        elif self._due is None:
             self._arm(self.limits.request_seconds)
 
     def _arm(self, seconds: float) -> None:
-        self._disarm()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        """Gives the client so long; a timer that rings sooner is left to ring.
+
+        Most are disarmed within a millisecond, and to make one for each request costs more.
+        """
+        self._due = self.loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._due:
+            self._stop_timer()
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._due, self._ring)
 
     def _disarm(self) -> None:
+        self._due = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        if self._due > self.loop.time():
+            self._timer = self.loop.call_at(self._due, self._ring)
+        else:
+            self.transport.abort()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -61,14 +61,22 @@ class PrometheusExposition:
             ["method", "route", "status"],
             registry=self._registry,
         )
+        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+        """What the library looks up anew at each request, under a lock."""
         ProcessCollector(registry=self._registry)
         self._registry.register(_AgentCollector(agent))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts one answered request."""
         method = method if method in _METHODS else "other"
-        self._latency.labels(method, route).observe(seconds)
-        self._requests.labels(method, route, str(status)).inc()
+        series = self._series.get((method, route, status))
+        if series is None:
+            latency = self._latency.labels(method, route)
+            series = latency, self._requests.labels(method, route, str(status))
+            self._series[method, route, status] = series
+        latency, requests = series
+        latency.observe(seconds)
+        requests.inc()
 
     def render(self) -> bytes:
         """All metrics as Prometheus reads them."""

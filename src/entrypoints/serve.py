@@ -171,17 +171,22 @@ async def _hasten_on_signal(agent: Agent, signals: AsyncIterator[signal.Signals]
 
 
 async def wind_up(agent: Agent) -> None:
-    """Ends the agent's work in order: what it does, what it tells, and who listens.
+    """Ends the agent's work in order: who listens, what it does, what it tells.
 
-    Who follows an operation is told of its end by that; who follows logs would be waited for, and
-    cut off in the middle of a line.
+    Who follows an operation or the journal is told first what becomes of what is under way; all
+    others would only be kept waiting by it, in terminals that soon lead nowhere.
     """
+    _end_streams(agent)
     await agent.operations.close(agent.settings.shutdown_timeout)
     await agent.heartbeat.end()
-    agent.logs.end()
     agent.events.end()
     agent.journal.end()
-    agent.containers.stats.end()
     agent.images.pulls.end()
-    agent.containers.output.end()
+
+
+def _end_streams(agent: Agent) -> None:
+    """Ends what has nothing to do with operations, with its last line and an end."""
     agent.containers.execution.end()
+    agent.containers.output.end()
+    agent.containers.stats.end()
+    agent.logs.end()

@@ -18,6 +18,7 @@ from adapters.memory.store import MemoryStore
 from adapters.sqlite.store import SqliteStore
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_orders import OpenOrder
 from domain.environments import Environment, EnvironmentState, Hold, ServiceRecord
 from domain.errors import StoreUnavailable
 from domain.images import ImageRecord
@@ -227,6 +228,19 @@ async def test_a_removed_image_is_gone_and_may_be_removed_again(store: Store) ->
 
     assert await store.images.get("a:1") is None
     assert list(await store.images.list()) == []
+
+
+async def test_open_orders_are_kept_by_mark_until_they_are_removed(store: Store) -> None:
+    one, other = (OpenOrder(mark=mark, name="web", at=NOON) for mark in "ab")
+    for order in (other, one):
+        await store.open_orders.put(order)
+    assert list(await store.open_orders.list()) == [one, other]
+
+    await store.open_orders.remove("a")
+    await store.open_orders.remove("a")
+
+    assert await store.open_orders.get("a") is None
+    assert await store.open_orders.get("b") == other
 
 
 async def test_the_latest_operations_come_newest_first_and_only_so_many(store: Store) -> None:

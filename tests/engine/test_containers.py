@@ -5,13 +5,16 @@ import io
 import json
 import os
 import tarfile
+import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -321,6 +324,32 @@ async def test_one_that_cannot_start_leaves_nothing_but_the_reason(site: Site) -
     assert answer.status_code == 422, answer.text
     assert "no such file" in answer.json()["detail"]
     assert await docker("ps", "-aq", "--filter", f"label=test={site.mark}") == b""
+
+
+async def test_what_a_killed_agent_had_made_and_not_told_goes_with_the_next_start(
+    site: Site, tmp_path: Path
+) -> None:
+    answers: list[httpx.Response] = []
+
+    async def ask() -> None:
+        with suppress(httpx.TransportError):
+            answers.append(await site.make("web"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        await anyio.to_thread.run_sync(made, site)
+        await site.agent.kill()
+
+    assert not answers, "It was started before it could be killed."
+    async with agent_process(tmp_path, NETWORK_POOL=site.pool):
+        assert await docker("ps", "-aq", "--filter", f"label=test={site.mark}") == b""
+
+
+def made(site: Site) -> None:
+    """Returns as soon as the Engine has made a container of this test."""
+    filters = {"event": "create", "label": f"test={site.mark}"}
+    with closing(site.host.client.events(since=int(time.time()), filters=filters)) as events:
+        next(events)
 
 
 async def test_a_port_that_is_taken_is_a_conflict_and_leaves_nothing(site: Site) -> None:

@@ -56,7 +56,8 @@ def left_of(root: Path) -> list[str]:
     return [
         *(str(p) for p in processes if any(words in word for word in p["cmdline"] or ())),
         *(line for line in mounts if words in line),
-        *(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{root.name}")),
+        # Unlike a glob it passes over groups that go while it looks, as those of others do.
+        *(folder for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == root.name),
         *([words] if root.exists() else []),
     ]
 

@@ -220,7 +220,15 @@ class _Port:
         return result
 
 
-_PARTS_OF_STORE = {"environments", "bundles", "images", "operations", "timeline", "audit"}
+_PARTS_OF_STORE = {
+    "environments",
+    "bundles",
+    "images",
+    "open_orders",
+    "operations",
+    "timeline",
+    "audit",
+}
 
 
 class _Process:

@@ -8,7 +8,8 @@ import msgspec
 
 from adapters.memory.engine import MemoryEngine
 from domain.arrangement import resource_name
-from domain.containers import Container
+from domain.container_orders import ORDER_LABEL
+from domain.containers import Container, ContainerState
 from domain.environments import Environment, EnvironmentState
 from domain.images import REPOSITORY
 from domain.memo import MEMO_KEY
@@ -170,6 +171,8 @@ def _odd_containers(world: World, *, half_way: bool) -> Iterator[str]:
             yield f"container {container.name} is nobody's"
         elif not half_way and not container.name.startswith(container.project or ""):
             yield f"container {container.name} was left half way"
+        elif ORDER_LABEL in container.labels and container.state is ContainerState.CREATED:
+            yield f"container {container.name} was made and never started"
     for port, name in engine.ports.items():
         if name not in engine.containers:
             yield f"port {port} is held by {name}, which is gone"

@@ -7,15 +7,20 @@ import httpx
 import pytest
 
 from domain.heartbeat import HeartbeatReport
+from entrypoints.connections import ConnectionLimits
 from entrypoints.serve import wind_up
+from tests.http.test_slow_clients import served
 from tests.support.agents import World, agent_on_twins
 from tests.support.api import ENVIRONMENTS, OPERATIONS, PLAIN, WEB, begin, call, deploy, left_of
 from tests.support.api import operation as shown_operation
+from tests.support.containers import CONTAINERS, run
+from tests.support.terminals import conversation
 
 pytestmark = pytest.mark.anyio
 
 MANAGED = {"MANAGER_URL": "https://manager.example.com", "SHUTDOWN_TIMEOUT": "60"}
 EVENTS = {"Accept": "text/event-stream"}
+STATS = f"{CONTAINERS}/web/stats?follow=true"
 
 
 @pytest.fixture
@@ -109,6 +114,47 @@ async def test_who_follows_logs_gets_the_last_line_and_an_end(world: World) -> N
 
     assert '"the last line"' in follower.response.text
     assert follower.last_event == "event: end\ndata: {}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{ENVIRONMENTS}/two/logs?follow=true", f"{CONTAINERS}/web/logs?follow=true", STATS],
+)
+async def test_who_follows_what_is_no_operation_does_not_wait_for_operations(
+    world: World, path: str
+) -> None:
+    await run(world)
+    await deploy(world, "two", PLAIN)
+    await begin(world, "one", WEB)
+    follower = Answer()
+    async with anyio.create_task_group() as group:
+        group.start_soon(follower.get, world, path)
+        await world.clock.advance(0.1)
+        group.start_soon(wind_up, world.agent)
+        await world.clock.advance(0.1)
+        ended, under_way = follower.last_event, world.agent.operations.count
+        await world.clock.advance(5)
+
+    assert ended.startswith("event: end\n")
+    assert under_way == 1
+
+
+async def test_terminals_do_not_wait_for_operations_either(world: World) -> None:
+    await run(world)
+    await begin(world, "one", WEB)
+    async with served(world, ConnectionLimits()) as port, conversation(port) as talk:
+        await talk.say(b"echo hi\n")
+        with anyio.fail_after(5):
+            await talk.until(b"hi\r\n")
+        async with anyio.create_task_group() as group:
+            group.start_soon(wind_up, world.agent)
+            with anyio.fail_after(5):
+                await talk.to_end()
+            under_way = world.agent.operations.count
+            await world.clock.advance(5)
+
+    assert talk.end is not None
+    assert (talk.code, talk.end["reason"], under_way) == (1001, "stopping", 1)
 
 
 async def test_a_recovery_that_ends_late_does_not_open_the_agent_again() -> None:

@@ -162,6 +162,23 @@ async def test_what_happened_while_the_stream_was_cut_is_seen_when_it_is_back(
         assert world.inventory.picture.engine_up
 
 
+async def test_a_stream_that_is_cut_again_and_again_never_leaves_it_wrong_for_a_second(
+    world: World,
+) -> None:
+    world.engine.run("a")
+    async with world.running():
+        for number in range(60):
+            world.stream.cut()
+            await world.clock.advance(0.1)
+            world.engine.run(f"c-{number}")
+            await world.clock.advance(0.4)
+        world.stream.cut()
+        world.engine.stop("a")
+        await world.clock.advance(1)
+
+        assert world.shown() == world.real()
+
+
 async def test_a_cut_is_noticed_at_once(world: World) -> None:
     async with world.running():
         world.engine.fault = "is away"

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.errors import AgentError
 from domain.images import ImageRecord
@@ -32,6 +33,7 @@ class MemoryStore:
         self._environments = MemoryEnvironments(self, lambda record: record.name)
         self._bundles = MemoryBundleRecords(self, lambda record: record.digest)
         self._images = MemoryImages(self, lambda record: record.tag)
+        self._open_orders = MemoryOpenOrders(self, lambda record: record.mark)
         self._operations = MemoryOperations(self)
         self._timeline = MemoryTimeline(self)
         self._audit = MemoryAudit(self)
@@ -50,6 +52,11 @@ class MemoryStore:
     def images(self) -> "MemoryImages":
         """Records of images."""
         return self._images
+
+    @property
+    def open_orders(self) -> "MemoryOpenOrders":
+        """Records of containers that are being made."""
+        return self._open_orders
 
     @property
     def operations(self) -> "MemoryOperations":
@@ -147,6 +154,10 @@ class MemoryBundleRecords(_Documents[BundleDigest, BundleRecord]):
 
 class MemoryImages(_Documents[str, ImageRecord]):
     """Records of images."""
+
+
+class MemoryOpenOrders(_Documents[str, OpenOrder]):
+    """Records of containers that are being made."""
 
 
 class MemoryOperations:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from domain.bundles import BundleRecord
+from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.images import ImageRecord
 from domain.names import BundleDigest, EnvironmentName, OperationId
@@ -132,6 +133,13 @@ class SqliteImages(_Documents[str, ImageRecord]):
 
     def __init__(self, store: Transactions) -> None:
         super().__init__(store, ImageRecord, "images", "tag", lambda record: record.tag)
+
+
+class SqliteOpenOrders(_Documents[str, OpenOrder]):
+    """Records of containers that are being made."""
+
+    def __init__(self, store: Transactions) -> None:
+        super().__init__(store, OpenOrder, "open_orders", "mark", lambda record: record.mark)
 
 
 _PUT_OPERATION = (
@@ -293,6 +301,7 @@ DOCUMENTS = (
     ("environments", Environment),
     ("bundles", BundleRecord),
     ("images", ImageRecord),
+    ("open_orders", OpenOrder),
     ("operations", Operation),
 )
 """Tables whose documents are read at the start, to know that they can be."""

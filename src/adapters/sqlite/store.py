@@ -20,6 +20,7 @@ from adapters.sqlite.records import (
     SqliteBundles,
     SqliteEnvironments,
     SqliteImages,
+    SqliteOpenOrders,
     SqliteOperations,
     SqliteTimeline,
 )
@@ -69,6 +70,7 @@ class SqliteStore:
         self._environments = SqliteEnvironments(self)
         self._bundles = SqliteBundles(self)
         self._images = SqliteImages(self)
+        self._open_orders = SqliteOpenOrders(self)
         self._operations = SqliteOperations(self)
         self._timeline = SqliteTimeline(self)
         self._audit = SqliteAudit(self)
@@ -87,6 +89,11 @@ class SqliteStore:
     def images(self) -> SqliteImages:
         """Records of images."""
         return self._images
+
+    @property
+    def open_orders(self) -> SqliteOpenOrders:
+        """Records of containers that are being made."""
+        return self._open_orders
 
     @property
     def timeline(self) -> SqliteTimeline:

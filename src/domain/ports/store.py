@@ -10,6 +10,7 @@ from typing import Protocol
 
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.images import ImageRecord
 from domain.moments import Shift
@@ -84,6 +85,26 @@ class ImageRecords(Protocol):
         ...
 
     async def remove(self, tag: str) -> None:
+        """Takes a record away. May be repeated."""
+        ...
+
+
+class OpenOrderRecords(Protocol):
+    """Records of containers that are being made one by one."""
+
+    async def get(self, mark: str) -> OpenOrder | None:
+        """The record of one order."""
+        ...
+
+    async def list(self) -> Sequence[OpenOrder]:
+        """All records, sorted by mark."""
+        ...
+
+    async def put(self, order: OpenOrder) -> None:
+        """Writes a record, in place of an earlier one of the mark."""
+        ...
+
+    async def remove(self, mark: str) -> None:
         """Takes a record away. May be repeated."""
         ...
 
@@ -204,6 +225,11 @@ class Store(Protocol):
     @property
     def images(self) -> ImageRecords:
         """Records of images."""
+        ...
+
+    @property
+    def open_orders(self) -> OpenOrderRecords:
+        """Records of containers that are being made."""
         ...
 
     @property

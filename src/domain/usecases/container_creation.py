@@ -28,21 +28,18 @@ from domain.limits import ContainerLimits, HeldLimits, LimitRules
 from domain.ports.clock import Clock
 from domain.ports.container_changes import ContainerChanges
 from domain.ports.container_details import ContainerLookup
-from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
 from domain.usecases.admission import Admission
 from domain.usecases.container_names import ContainerNames
 from domain.usecases.container_surroundings import Surroundings
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.operations import Operations
 from domain.usecases.pulls import Pulls
 from domain.usecases.space import Space
 
 PULL_SECONDS = 120.0
 """How long whoever asks is made to wait for an image that is not at hand."""
-
-UNDO_SECONDS = 30.0
-"""How long it may take to clear away a container that could not be made or started."""
 
 
 class Created(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,8 +66,8 @@ class ContainerCreation:
         inventory: InventoryWatch,
         space: Space,
         pulls: Pulls,
+        orders: OpenOrders,
         clock: Clock,
-        log: Log,
         rules: PolicyRules,
         limits: LimitRules,
         workspace: str,
@@ -85,8 +82,8 @@ class ContainerCreation:
         self._inventory = inventory
         self._space = space
         self._pulls = pulls
+        self._orders = orders
         self._clock = clock
-        self._log = log
         self._rules = rules
         self._limits = limits
         self._workspace = workspace
@@ -111,6 +108,7 @@ class ContainerCreation:
             CapacityExceeded: the host has no room.
             NetworkPoolExhausted: there are no addresses for it.
             StorageFull: a disk has no room.
+            StoreUnavailable: nobody could know of it after a kill.
             NotAccepting: the agent is starting or stopping.
         """
         self._operations.require_open()
@@ -166,37 +164,23 @@ class ContainerCreation:
         return self._limits.held(asked, ContainerLimits(), cpus=cpus)
 
     async def _make(self, order: ContainerOrder, limits: HeldLimits, *, start: bool) -> Created:
-        mark = self._clock.new_id()
-        labels = {
-            **order.labels,
-            WORKSPACE_LABEL: self._workspace,
-            ORDER_LABEL: mark,
-            CPUS_LABEL: f"{limits.cpus:g}",
-            MEMORY_LABEL: str(limits.memory_bytes),
-        }
-        try:
+        async with self._orders.carrying_out(order.name) as mark:
+            labels = {
+                **order.labels,
+                WORKSPACE_LABEL: self._workspace,
+                ORDER_LABEL: mark,
+                CPUS_LABEL: f"{limits.cpus:g}",
+                MEMORY_LABEL: str(limits.memory_bytes),
+            }
             warnings = await self._changes.create(
                 msgspec.structs.replace(order, labels=labels), limits
             )
             if start:
                 await self._changes.start(order.name)
             made = await self._lookup.inspect(order.name)
-        except BaseException:
-            with anyio.move_on_after(UNDO_SECONDS, shield=True):
-                await self._undo(order.name, mark)
-            raise
         with suppress(AgentError):
             await self._inventory.update({made.id})
         return Created(container=made, warnings=tuple(warnings))
-
-    async def _undo(self, name: str, mark: str) -> None:
-        """Removes what was made for this request; a container that was there before stays."""
-        try:
-            found = await self._lookup.inspect(name)
-            if found.labels.get(ORDER_LABEL) == mark:
-                await self._changes.remove(found.id, force=True, volumes=True)
-        except AgentError as fault:
-            self._log.info("container not cleared away", container=name, reason=fault.detail)
 
 
 def _hardened(order: ContainerOrder, rules: PolicyRules) -> ContainerOrder:

@@ -26,6 +26,10 @@ _LONGEST_PAUSE_SECONDS = 15.0
 _GROWTH = 1.25
 """A pause is about a fifth of the time that the Engine has been away by then."""
 
+_MOST_BROKEN_OFF = 9
+"""So many failures count at most of streams that did begin: the Engine is there, and what is not
+heard meanwhile makes the picture wrong, so that the pause stays below a third of a second."""
+
 
 def reconnect_pause_seconds(failed: int, chance: float) -> float:
     """How long to wait before the stream is sought again: less and less often while it fails.
@@ -128,12 +132,15 @@ class EventHub:
         self._begun = True
         failed = 0
         while True:
-            failed = 0 if await self._listen() else failed + 1
+            heard = await self._listen()
+            failed += 1
+            if heard is not None:
+                failed = 0 if heard >= STEADY_SECONDS else min(failed, _MOST_BROKEN_OFF)
             if await self._pause(reconnect_pause_seconds(failed, self._clock.chance())):
                 failed = 0
 
-    async def _listen(self) -> bool:
-        """Follows until the stream ends; whether it has held for a while."""
+    async def _listen(self) -> float | None:
+        """Follows until the stream ends; for how many seconds it held, None if it never began."""
         began = self._clock.monotonic()
         # A clock that was ahead for a while must not keep what happens since from being seen.
         self._next = min(self._next, self._now())
@@ -147,11 +154,10 @@ class EventHub:
         except AgentError as fault:
             self._log.debug("events of the engine end", reason=fault.detail)
         finally:
-            held = self.listening and self._clock.monotonic() - began >= STEADY_SECONDS
-            if self.listening:
-                self.listening = False
+            was_listening, self.listening = self.listening, False
+            if was_listening:
                 self._hand_on(Gap())
-        return held
+        return self._clock.monotonic() - began if was_listening else None
 
     async def _pause(self, seconds: float) -> bool:
         """Waits, but no longer than until ``seek``; whether that was called."""

@@ -11,6 +11,7 @@ from domain.ports.store import Store
 from domain.usecases.audit import AuditTrail
 from domain.usecases.builds import Builds
 from domain.usecases.library import Library
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.space import Space
 from domain.usecases.timekeeping import Timekeeping
 
@@ -43,6 +44,7 @@ class Housekeeping:
         audit: AuditTrail,
         builds: Builds,
         timekeeping: Timekeeping,
+        orders: OpenOrders,
         clock: Clock,
         log: Log,
         rules: HousekeepingRules,
@@ -52,6 +54,7 @@ class Housekeeping:
         self._audit = audit
         self._builds = builds
         self._timekeeping = timekeeping
+        self._orders = orders
         self._clock = clock
         self._log = log
         self._rules = rules
@@ -61,6 +64,7 @@ class Housekeeping:
         """Clears away what is old enough, and more while a disk is short."""
         # Else a clock that was just set would make everything old at once.
         await self._timekeeping.settle()
+        await self._orders.clear()
         old = self._clock.now() - timedelta(seconds=self._rules.operation_seconds)
         await self._store.operations.prune(
             KEEP_OPERATIONS, before=old, event_bytes=KEEP_EVENT_BYTES

@@ -23,6 +23,7 @@ from domain.usecases.consistency import Consistency
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.mending import Mending
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.operations import Operations
 from domain.usecases.side_by_side import side_by_side
 
@@ -55,6 +56,7 @@ class Recovery:
         clearing: Clearing,
         lifecycle: Lifecycle,
         archives: VolumeArchives,
+        orders: OpenOrders,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -68,6 +70,7 @@ class Recovery:
         self._clearing = clearing
         self._lifecycle = lifecycle
         self._archives = archives
+        self._orders = orders
         self._clock = clock
         self._log = log
         self._taken_up: set[OperationId] = set()
@@ -111,6 +114,7 @@ class Recovery:
             self._log.warning("commands of a killed agent ended", processes=strays)
         if erasers := await self._clearing.end_left_over():
             self._log.warning("erasers of a killed agent ended", containers=erasers)
+        await self._orders.clear()
         await self._tidy()
         for operation in cut_off:
             self._tell(operation)

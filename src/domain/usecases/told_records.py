@@ -15,6 +15,7 @@ from domain.ports.store import (
     BundleRecords,
     Environments,
     ImageRecords,
+    OpenOrderRecords,
     OperationRecords,
     Store,
     Timeline,
@@ -242,6 +243,11 @@ class ToldStore:
     def images(self) -> ImageRecords:
         """Records of images."""
         return self._store.images
+
+    @property
+    def open_orders(self) -> OpenOrderRecords:
+        """Records of containers that are being made."""
+        return self._store.open_orders
 
     @property
     def operations(self) -> OperationRecords:

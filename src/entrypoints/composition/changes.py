@@ -22,6 +22,7 @@ from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
@@ -125,6 +126,16 @@ class Changes:
         )
 
     @cached_property
+    def orders(self) -> OpenOrders:
+        return OpenOrders(
+            records=self._store.open_orders,
+            changes=self._runtime.single.changes,
+            lookup=self._runtime.single.lookup,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    @cached_property
     def housekeeping(self) -> Housekeeping:
         return Housekeeping(
             store=self._store,
@@ -132,6 +143,7 @@ class Changes:
             audit=self.audit,
             builds=self.builds,
             timekeeping=self.timekeeping,
+            orders=self.orders,
             clock=self._clock,
             log=self._log,
             rules=HousekeepingRules(
@@ -353,6 +365,7 @@ class Changes:
             consistency=self.consistency,
             clearing=self._clearing,
             archives=self._runtime.volume_archives,
+            orders=self.orders,
             lifecycle=self.lifecycle,
             clock=self._clock,
             log=self._log,

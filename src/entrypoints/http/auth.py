@@ -10,6 +10,8 @@ from entrypoints.agent import Agent
 
 KEY_HEADER = "x-server-key"
 
+_KEY = KEY_HEADER.encode()
+
 OPEN = {"access": "open"}
 """Option of routes that want no key."""
 
@@ -29,15 +31,20 @@ async def require_key(connection: Connection, handler: BaseRouteHandler) -> None
     access = handler.opt.get("access")
     if access == "open" or (access == "monitoring" and not agent.settings.monitoring_auth):
         return
-    keys = connection.headers.getall(KEY_HEADER, [])
+    keys = _values(connection, _KEY)
     if access == "monitoring":
-        keys = [*keys, *_bearers(connection)]
+        keys += _bearers(connection)
     if len(keys) != 1:
         raise KeyRefused
     connection.scope["state"]["caller"] = agent.authentication.caller(keys[0])
 
 
+def _values(connection: Connection, name: bytes) -> list[str]:
+    """All of one header's; as they came, since each request would have to index all headers."""
+    headers = connection.scope["headers"]
+    return [value.decode("latin-1") for key, value in headers if key.lower() == name]
+
+
 def _bearers(connection: Connection) -> list[str]:
-    values = connection.headers.getall("authorization", [])
-    parts = [value.partition(" ") for value in values]
+    parts = [value.partition(" ") for value in _values(connection, b"authorization")]
     return [key.strip() for scheme, _, key in parts if scheme.lower() == "bearer"]

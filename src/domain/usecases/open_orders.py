@@ -1,0 +1,104 @@
+"""Orders for single containers that are being carried out, so that none is left half done."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import anyio
+
+from domain.container_orders import ORDER_LABEL, OpenOrder
+from domain.errors import AgentError, EngineUnavailable, ResourceNotFound
+from domain.ports.clock import Clock
+from domain.ports.container_changes import ContainerChanges
+from domain.ports.container_details import ContainerLookup
+from domain.ports.log import Log
+from domain.ports.store import OpenOrderRecords
+
+UNDO_SECONDS = 30.0
+"""How long whoever asked may be kept by clearing away what could not be made or started."""
+
+LATE = timedelta(seconds=60)
+"""How long the Engine may still bring what it was asked for by a call that was cut off."""
+
+
+class OpenOrders:
+    """Writes each order down before anything is done for it, and undoes those that were cut off."""
+
+    def __init__(
+        self,
+        *,
+        records: OpenOrderRecords,
+        changes: ContainerChanges,
+        lookup: ContainerLookup,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._records = records
+        self._changes = changes
+        self._lookup = lookup
+        self._clock = clock
+        self._log = log
+        self._at_work: set[str] = set()
+
+    @asynccontextmanager
+    async def carrying_out(self, name: str) -> AsyncIterator[str]:
+        """The mark that the container of this name must bear in ``ORDER_LABEL``.
+
+        Where the block fails, or the agent is killed in it, the container goes again; one that was
+        there before does not bear the mark, and stays.
+
+        Raises:
+            StoreUnavailable: the order cannot be written down, or that it is done; nothing stands.
+        """
+        order = OpenOrder(mark=self._clock.new_id(), name=name, at=self._clock.now())
+        # Before it is written down, so that nobody takes it for one that was cut off.
+        self._at_work.add(order.mark)
+        try:
+            await self._records.put(order)
+            yield order.mark
+            await self._records.remove(order.mark)
+        except BaseException as fault:
+            told = isinstance(fault, AgentError) and not isinstance(fault, EngineUnavailable)
+            with anyio.move_on_after(UNDO_SECONDS, shield=True):
+                await self._undo(order, may_come=not told)
+            raise
+        finally:
+            self._at_work.discard(order.mark)
+
+    async def clear(self) -> None:
+        """Undoes what was cut off, in this life of the agent or an earlier one.
+
+        What cannot be undone now is left to the next time.
+
+        Raises:
+            StoreUnavailable: nobody knows what was.
+        """
+        for order in await self._records.list():
+            if order.mark in self._at_work:
+                continue
+            # It may have been done since they were listed; then its record has gone.
+            if await self._records.get(order.mark) is not None:
+                late = self._clock.now() - order.at > LATE
+                await self._undo(order, may_come=not late)
+
+    async def _undo(self, order: OpenOrder, *, may_come: bool) -> None:
+        """Removes what was made; the order is forgotten when nothing of it can come any more."""
+        try:
+            if await self._removed(order):
+                self._log.warning("container that was not done is cleared away", name=order.name)
+            elif may_come:
+                return
+            await self._records.remove(order.mark)
+        except AgentError as fault:
+            self._log.info("container not cleared away", container=order.name, reason=fault.detail)
+
+    async def _removed(self, order: OpenOrder) -> bool:
+        """Whether there was something to remove."""
+        try:
+            found = await self._lookup.inspect(order.name)
+        except ResourceNotFound:
+            return False
+        if found.labels.get(ORDER_LABEL) != order.mark:
+            return False
+        await self._changes.remove(found.id, force=True, volumes=True)
+        return True
