@@ -120,7 +120,12 @@ async def test_a_thread_that_must_lose_items_does_it_no_faster_than_it_may() -> 
 
 async def test_a_thread_that_waits_to_lose_an_item_goes_on_when_somebody_reads_or_leaves() -> None:
     feed: Feed[bytes] = Feed(lossy=True, most=1, losses=Losses(per_second=0.001, at_once=0.001))
-    thread = threading.Thread(target=lambda: [feed.put(b"%d" % number) for number in range(3)])
+
+    def write() -> None:
+        for number in range(3):
+            feed.put(b"%d" % number)
+
+    thread = threading.Thread(target=write)
     feed.open()
     thread.start()
 
