@@ -3,10 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from domain.container_details import ProcessTable
+from domain.engine_images import ImageRemoval
+from domain.pulls import PulledImage
+from domain.registry_credentials import KeptRegistry
+from domain.usecases.container_pruning import Pruned
+from domain.usecases.container_waiting import Waited
 from domain.usecases.network_pruning import PrunedNetworks
 from domain.usecases.volume_pruning import PrunedVolumes
-from entrypoints.http.container_views import ContainerListView
+from entrypoints.http.container_views import ContainerListView, FileChanges
+from entrypoints.http.image_transfers import LoadedImages
+from entrypoints.http.images import ImagePruneResult
 from entrypoints.http.networks import NetworkDetailsView, NetworkList
+from entrypoints.http.registries import RegistryList
 from entrypoints.http.volumes import VolumeList, VolumeView
 
 _CONTAINER = {
@@ -53,6 +62,52 @@ _VOLUME = {
 
 EXAMPLES: Mapping[type[Any], Mapping[str, Any]] = {
     ContainerListView: {"containers": [_CONTAINER], "total": 1},
+    Pruned: {
+        "dry_run": False,
+        "containers": [
+            {
+                "id": _CONTAINER["id"],
+                "name": "web-101",
+                "image": "nginx:1.27",
+                "state": "exited",
+                "size_bytes": 12288,
+            }
+        ],
+        "kept": [],
+        "space_reclaimed_bytes": 12288,
+    },
+    Waited: {
+        "id": _CONTAINER["id"],
+        "name": "web-101",
+        "condition": "healthy",
+        "state": "running",
+        "health": "healthy",
+        "exit_code": None,
+    },
+    ProcessTable: {
+        "titles": ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"],
+        "processes": [
+            ["root", "21743", "21683", "0", "12:00", "?", "00:00:00", "nginx: master process"]
+        ],
+    },
+    FileChanges: {"changes": [{"path": "/run/nginx.pid", "kind": "added"}], "total": 1},
+    PulledImage: {
+        "reference": "nginx:1.27",
+        "id": _CONTAINER["image_id"],
+        "digest": "sha256:ca433c3c4b4eeab0694547adbd1336ff6bf58105faf7ac3ad343109f421053e5",
+        "updated": True,
+    },
+    LoadedImages: {"images": ["nginx:1.27"]},
+    ImageRemoval: {"untagged": ["nginx:1.27"], "deleted": [_CONTAINER["image_id"]]},
+    ImagePruneResult: {
+        "dry_run": False,
+        "images": [
+            {"id": _CONTAINER["image_id"], "repo_tags": ["nginx:1.27"], "size_bytes": 192004096}
+        ],
+        "reclaimed_bytes": 192004096,
+    },
+    KeptRegistry: {"registry": "registry.example.com", "username": "jana"},
+    RegistryList: {"registries": [{"registry": "registry.example.com", "username": "jana"}]},
     NetworkList: {"networks": [_NETWORK], "total": 1},
     NetworkDetailsView: {
         **_NETWORK,
