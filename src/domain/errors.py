@@ -67,7 +67,11 @@ class AgentError(Exception):
     @property
     def detail(self) -> str:
         """Message and hint as one text."""
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        # What the Engine says seldom ends as a sentence does.
+        stop = "" if self.message.endswith((".", "!", "?", ":", "\n")) else "."
+        return f"{self.message}{stop} {self.hint}"
 
 
 class InvalidName(AgentError):

@@ -5,7 +5,9 @@ import io
 import json
 import tarfile
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 import httpx
@@ -69,9 +71,24 @@ class TestLogs:
             world.output.print("web", line)
 
         assert (await logs(world, "?tail=1")).content == b"three\n"
+        assert (await logs(world, "?tail=all")).content == b"one\ntwo\nthree\n"
         assert (await logs(world, "?since=2026-01-01T00:00:01Z")).content == b"two\nthree\n"
         assert (await logs(world, "?until=2026-01-01T00:00:01Z")).content == b"one\ntwo\n"
         assert (await logs(world, "?since=1h")).content == b"one\ntwo\nthree\n"
+
+    @pytest.mark.parametrize("headers", [{}, NDJSON, EVENTS])
+    async def test_what_is_followed_ends_at_until_though_nothing_is_printed_any_more(
+        self, world: World, headers: dict[str, str]
+    ) -> None:
+        world.output.print("web", b"one")
+        soon = (world.agent.clock.now() + timedelta(seconds=0.2)).isoformat()
+
+        with anyio.fail_after(5):
+            past = await logs(world, "?follow=true&until=1s", headers)
+            future = await logs(world, f"?follow=true&until={quote(soon)}", headers)
+
+        assert b"one" not in past.content
+        assert b"one" in future.content
 
     async def test_lines_can_have_the_moment_before_them(self, world: World) -> None:
         world.output.print("web", b"one")

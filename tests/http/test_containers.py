@@ -234,6 +234,7 @@ class TestCreating:
             ports=["8003:80"],
             labels={"com.docker.compose.project": "lab", "container-host-agent.cpus": "0"},
             restart_policy={"name": "always", "maximum_retry_count": 3},
+            working_dir="/proc/self/fd/8",
         )
 
         assert code(answer) == (422, "policy-refused")
@@ -248,6 +249,7 @@ class TestCreating:
             "labels.com.docker.compose.project",
             "labels.container-host-agent.cpus",
             "restart_policy",
+            "working_dir",
         }
         assert "bundle" not in answer.json()["detail"]
 
@@ -256,6 +258,13 @@ class TestCreating:
     )
     async def test_images_are_held_to_the_same_rules(self, world: World, image: str) -> None:
         assert code(await create(world, image=image)) == (422, "policy-refused")
+
+    async def test_the_detail_says_which_part_of_the_query_is_wrong(self, world: World) -> None:
+        answer = await call(world, "GET", f"{CONTAINERS}?limit=0&state=bogus")
+
+        assert answer.status_code == 422
+        assert "limit: Expected" in answer.json()["detail"]
+        assert "state: Invalid" in answer.json()["detail"]
 
     @pytest.mark.parametrize("name", ["a/b", "..", "-v", "a\nb", "ä", "a" * 64])
     async def test_what_can_name_none_is_refused(self, world: World, name: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from domain.container_stats import ContainerStats
 from domain.usecases.container_stats import StatsList
 from domain.usecases.system_pruning import SystemPruned
+from entrypoints.http.answer_examples import EXAMPLES
 from entrypoints.http.events import EventView
 from entrypoints.http.system_disk import DiskView
 from tests.support.agents import agent_on_twins
@@ -49,6 +50,27 @@ async def test_an_example_is_such_an_answer_whole(
     answer = msgspec.convert(example, kind)
 
     assert msgspec.json.decode(msgspec.json.encode(answer)) == example
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+async def test_a_known_kind_of_answer_has_a_whole_example_wherever_it_is_given(
+    document: Any, kind: type[Any]
+) -> None:
+    example = EXAMPLES[kind]
+    answers = [
+        content
+        for path in document["paths"].values()
+        for operation in path.values()
+        for answer in operation["responses"].values()
+        for content in answer.get("content", {}).values()
+        if content["schema"].get("$ref", "").endswith(f"/{kind.__name__}")
+    ]
+
+    answer = msgspec.convert(example, kind)
+
+    assert msgspec.json.decode(msgspec.json.encode(answer)) == example
+    assert answers
+    assert all(content["examples"]["answer"]["value"] == example for content in answers)
 
 
 async def test_the_pages_show_examples() -> None:

@@ -108,6 +108,8 @@ def test_what_labs_use_passes(key: str) -> None:
         ("privileged", "false", "privileged"),
         ("cap_add", ["ALL"], "cap_add[0]"),
         ("cap_add", ["CHOWN", "cap_sys_admin"], "cap_add[1]"),
+        ("working_dir", "/proc/self/fd/8", "working_dir"),
+        ("working_dir", "/srv/..//proc/self/cwd", "working_dir"),
         ("devices", ["/dev/sda:/dev/sda"], "devices[0]"),
         ("devices", ["/dev/net/tun/../../sda"], "devices[0]"),
         ("devices", [{"source": "/dev/mem", "target": "/dev/net/tun"}], "devices[0]"),

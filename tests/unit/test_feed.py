@@ -6,7 +6,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from adapters.docker.streams import Feed
+from adapters.docker.streams import Feed, Losses
 from domain.errors import EngineUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -90,3 +90,48 @@ async def test_single_items_may_go_where_others_may_not() -> None:
     await written(feed, write)
 
     assert await feed.next() == (b"two", 2)
+
+
+def test_losses_of_all_readers_together_have_one_pace_after_a_first_rush() -> None:
+    now = [100.0]
+    losses = Losses(per_second=10, at_once=3, clock=lambda: now[0])
+
+    waits = [round(losses.turn(), 3) for _ in range(5)]
+    now[0] += 60
+    later = [round(losses.turn(), 3) for _ in range(4)]
+
+    assert waits == [0.0, 0.0, 0.0, 0.1, 0.2]
+    assert later == [0.0, 0.0, 0.0, 0.1]
+
+
+async def test_a_thread_that_must_lose_items_does_it_no_faster_than_it_may() -> None:
+    feed: Feed[bytes] = Feed(lossy=True, most=1, losses=Losses(per_second=20, at_once=1))
+
+    def write() -> None:
+        for number in range(4):
+            feed.put(b"%d" % number)
+
+    began = anyio.current_time()
+    await written(feed, write)
+
+    assert anyio.current_time() - began >= 0.09
+    assert await feed.next() == (b"3", 3)
+
+
+async def test_a_thread_that_waits_to_lose_an_item_goes_on_when_somebody_reads_or_leaves() -> None:
+    feed: Feed[bytes] = Feed(lossy=True, most=1, losses=Losses(per_second=0.001, at_once=0.001))
+
+    def write() -> None:
+        for number in range(3):
+            feed.put(b"%d" % number)
+
+    thread = threading.Thread(target=write)
+    feed.open()
+    thread.start()
+
+    with anyio.fail_after(5):
+        assert await feed.next() == (b"0", 0)
+        assert await feed.next() == (b"1", 0)
+        feed.close()
+        while thread.is_alive():
+            await anyio.sleep(0.005)

@@ -22,6 +22,12 @@ T = TypeVar("T")
 MAX_WAITING = 5_000
 """How many items wait for a slow reader."""
 
+LOST_PER_SECOND = 5_000
+"""How many items of all slow readers together are thrown away in a second."""
+
+LOST_AT_ONCE = 20_000
+"""How many at once, after a time without losses."""
+
 THREAD_NAME = "engine-stream"
 
 # The Engine would compress what it sends, and with it hold back what it has sent only in part.
@@ -33,6 +39,44 @@ _JOIN_SECONDS = 0.01
 _END_SECONDS = 2.0
 
 
+class Losses:
+    """How fast items of slow readers are thrown away, all readers together.
+
+    What nobody reads must be taken apart before it can be thrown away. Were that done as fast as a
+    container prints, a few readers that have gone to sleep would keep the interpreter busy, and the
+    event loop with it.
+
+    Args:
+        per_second: how many items.
+        at_once: how many after a time without losses.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self,
+        per_second: float = LOST_PER_SECOND,
+        at_once: float = LOST_AT_ONCE,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._each_seconds = 1 / per_second
+        self._ahead_seconds = at_once / per_second
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next = clock() - self._ahead_seconds
+
+    def turn(self) -> float:
+        """Takes the next turn to lose an item; how many seconds from now that is."""
+        with self._lock:
+            now = self._clock()
+            self._next = max(self._next, now - self._ahead_seconds) + self._each_seconds
+            return max(0.0, self._next - now)
+
+
+_ALL_LOSSES = Losses()
+"""One for all feeds, as the interpreter that they take their time from is one."""
+
+
 class Feed(Generic[T]):
     """Hands items from threads to the event loop.
 
@@ -41,6 +85,7 @@ class Feed(Generic[T]):
         most: how much waits for the reader.
         weigh: how much one item is.
         patience_seconds: how long a thread waits for the reader; None for any time.
+        losses: how fast the oldest go.
     """
 
     def __init__(
@@ -50,11 +95,13 @@ class Feed(Generic[T]):
         most: int = MAX_WAITING,
         weigh: Callable[[T], int] = lambda _: 1,
         patience_seconds: float | None = None,
+        losses: Losses = _ALL_LOSSES,
     ) -> None:
         self._lossy = lossy
         self._most = most
         self._weigh = weigh
         self._patience_seconds = patience_seconds
+        self._losses = losses
         self._weight = 0
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
@@ -88,7 +135,9 @@ class Feed(Generic[T]):
             EngineUnavailable: the reader tried its patience.
         """
         with self._changed:
-            if not (self._lossy if lossy is None else lossy):
+            if self._lossy if lossy is None else lossy:
+                self._wait_to_lose()
+            else:
                 self._wait_for_room()
             if self._closed:
                 return
@@ -108,6 +157,17 @@ class Feed(Generic[T]):
             if until is not None and time.monotonic() > until:
                 raise EngineUnavailable(f"Nobody read on for {patience:g} s, so it was ended.")
             self._changed.wait(_LOOK_SECONDS)
+
+    def _wait_to_lose(self) -> None:
+        """Waits for the turn to lose something, or until that is not needed any more."""
+        if self._weight < self._most or self._closed:
+            return
+        until = time.monotonic() + self._losses.turn()
+        while self._weight >= self._most and not self._closed:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self._changed.wait(min(left, _LOOK_SECONDS))
 
     def _tell(self) -> None:
         """Wakes the reader, if anybody is left who reads."""

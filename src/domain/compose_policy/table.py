@@ -43,6 +43,7 @@ from domain.compose_policy.values import (
     sysctl,
     tmpfs,
     within_container,
+    working_folder,
 )
 
 
@@ -87,7 +88,7 @@ HOOK: Table = {
     "command": Row(anything, "runs in the container"),
     "user": Row(text(), "a user of the container"),
     "privileged": no(_HOST, "Let the image do it."),
-    "working_dir": Row(text(), "a folder of the container"),
+    "working_dir": Row(working_folder, "a folder of the container"),
     "environment": Row(anything, "variables of the command"),
 }
 
@@ -388,7 +389,7 @@ SERVICE: Table = {
     "volume_driver": no("Drivers reach outside of the host's own disks."),
     "volumes": Row(each(keys(MOUNT), most=200), "files of the bundle, volumes, memory"),
     "volumes_from": Row(each(service_reference), "what a service of the bundle mounts"),
-    "working_dir": Row(text(), "a folder of the container"),
+    "working_dir": Row(working_folder, "a folder of the container"),
 }
 
 VOLUME: Table = {

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from domain.compose_policy.checks import Check, Scope, shown
+from domain.compose_policy.checks import Check, Scope, shown, text
 from domain.errors import RequestUnreadable
 from domain.findings import Finding
 from domain.image_names import is_identifier, is_ours
@@ -97,6 +97,19 @@ def within_container(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
             what=shown(value),
             why="What lies over /proc or /sys takes their protection away.",
             instead="Take another place in the container.",
+        )
+
+
+def working_folder(value: Any, where: str, scope: Scope) -> Iterator[Finding]:
+    """Allows folders that a process may begin in: any but those of processes themselves."""
+    yield from text()(value, where, scope)
+    if isinstance(value, str) and lies_in(normal_path(value) or "", "/proc"):
+        # Runtimes have let go of folders of the host only after they had entered this one.
+        yield Finding(
+            where=where,
+            what=shown(value),
+            why="What lies there is made of processes' own open files, perhaps of the host's.",
+            instead="Name a folder of the container's own files.",
         )
 
 

@@ -1,7 +1,8 @@
 """The output of one container, byte by byte or line by line."""
 
+import math
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import msgspec
@@ -19,6 +20,11 @@ from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
+
+T = TypeVar("T")
+
+Tail = Annotated[str | None, QueryParameter(pattern=r"^(?:all|1000000|[0-9]{1,6})$")]
+"""How many of the last lines; ``all`` as for Docker's own client."""
 
 KEEP_ALIVE_SECONDS = 15.0
 """After how long a silence a follower is told that the stream still stands."""
@@ -45,7 +51,7 @@ async def read_container_logs(
     reference: FromPath[str],
     stdout: FromQuery[bool] = True,
     stderr: FromQuery[bool] = True,
-    tail: Annotated[int | None, QueryParameter(ge=0, le=1_000_000)] = None,
+    tail: Tail = None,
     since: FromQuery[str | None] = None,
     until: FromQuery[str | None] = None,
     follow: FromQuery[bool] = False,
@@ -56,16 +62,19 @@ async def read_container_logs(
     `Accept` chooses the form. `text/plain` is the very bytes of the chosen streams, with `follow`
     as fast as they are read. `application/x-ndjson` and `text/event-stream` are records, each with
     its stream, its moment, and `text`, or `base64` where it is no UTF-8; who follows too slowly
-    loses the oldest, and is told how many. `since` and `until` are moments or times ago (`10m`).
+    loses the oldest, and is told how many. `since` and `until` are moments or times ago (`10m`);
+    what is followed ends at `until`.
     """
     agent = _agent(request)
+    last = moment_or_ago(agent, until)
+    left = None if last is None else (last - agent.clock.now()).total_seconds()
     choice = OutputChoice(
         stdout=stdout,
         stderr=stderr,
-        tail=tail,
+        tail=None if tail in {None, "all"} else int(tail),
         since=moment_or_ago(agent, since),
-        until=moment_or_ago(agent, until),
-        follow=follow,
+        until=last,
+        follow=follow and (left is None or left > 0),
     )
     if not stdout and not stderr:
         raise RequestUnreadable("Neither stdout nor stderr is asked for.")
@@ -74,9 +83,9 @@ async def read_container_logs(
         raise ResourceConflict(f"The Engine keeps no output of container {container.name!r}.")
     form = _form(request.headers.get("accept", ""))
     if form == _TEXT:
-        content = _raw(agent, container.id, choice, timestamps=timestamps)
+        content = _raw(agent, container.id, choice, timestamps=timestamps, left=left)
     else:
-        content = _records(agent, container.id, choice, form)
+        content = _records(agent, container.id, choice, form, left=left)
     # The handler's own media type would win over this answer's.
     return Stream(content, headers={**_HEADERS, "content-type": form})
 
@@ -89,20 +98,25 @@ def _form(accept: str) -> str:
 
 
 async def _raw(
-    agent: Agent, container_id: str, choice: OutputChoice, *, timestamps: bool
+    agent: Agent,
+    container_id: str,
+    choice: OutputChoice,
+    *,
+    timestamps: bool,
+    left: float | None,
 ) -> AsyncIterator[bytes]:
     output = agent.containers.output
     async with output.raw(container_id, choice, timestamps=timestamps) as pieces:
-        async for piece in pieces:
+        async for piece in _ended(pieces, left if choice.follow else None):
             yield piece
 
 
 async def _records(
-    agent: Agent, container_id: str, choice: OutputChoice, form: str
+    agent: Agent, container_id: str, choice: OutputChoice, form: str, *, left: float | None
 ) -> AsyncIterator[bytes]:
     try:
         async with agent.containers.output.lines(container_id, choice) as lines:
-            async for line in _kept_alive(lines):
+            async for line in _ended(_kept_alive(lines), left if choice.follow else None):
                 if line is not None:
                     yield _written(log_record(line), form)
                 elif form == sse.MEDIA_TYPE:
@@ -112,6 +126,20 @@ async def _records(
         yield _written(LogRecord(stream="agent", text=fault.detail), form)
     if form == sse.MEDIA_TYPE:
         yield sse.event("end", {})
+
+
+async def _ended(items: AsyncIterator[T], left: float | None) -> AsyncIterator[T]:
+    """The items of the next so many seconds, as the Engine itself waits for one more after that."""
+    deadline = math.inf if left is None else anyio.current_time() + left
+    while True:
+        with anyio.CancelScope(deadline=deadline) as scope:
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                return
+        if scope.cancelled_caught:
+            return
+        yield item
 
 
 async def _kept_alive(lines: AsyncIterator[OutputLine]) -> AsyncIterator[OutputLine | None]:

@@ -128,11 +128,16 @@ def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Respo
     if isinstance(fault, ValidationException):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     faults = fault.extra if isinstance(fault.extra, list) else []
+    errors = tuple(_sentence(entry) for entry in faults)
+    detail = fault.detail
+    if errors:
+        # The framework says only that something is wrong; what it is must stand in the detail.
+        detail = f"The request cannot be read: {'; '.join(errors)}."
     return _response(
         request,
         status,
-        _DETAILS.get(status) or fault.detail or status.phrase,
-        errors=tuple(_sentence(entry) for entry in faults),
+        _DETAILS.get(status) or detail or status.phrase,
+        errors=errors,
         headers=fault.headers or {},
     )
 

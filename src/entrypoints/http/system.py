@@ -13,6 +13,7 @@ from domain.ports.firewall import FirewallState
 from domain.resources import FileSystem, MemoryUsage, NetworkCounters
 from domain.usecases.health import HealthReport
 from entrypoints.agent import Agent, Exposition
+from entrypoints.http.answer_examples import with_examples
 from entrypoints.http.auth import MONITORING, OPEN
 from entrypoints.http.docs import render_page
 from entrypoints.http.responses import problems
@@ -194,14 +195,14 @@ async def metrics(request: AnyRequest) -> Response[str]:
 @get("/openapi.json", opt=MONITORING, include_in_schema=False)
 async def openapi(request: AnyRequest) -> Response[bytes]:
     """This API as an OpenAPI document."""
-    document = msgspec.json.encode(request.app.openapi_schema.to_schema())
+    document = msgspec.json.encode(with_examples(request.app.openapi_schema.to_schema()))
     return Response(document, media_type=MediaType.JSON)
 
 
 @get("/docs", opt=MONITORING, include_in_schema=False)
 async def docs(request: AnyRequest) -> Response[str]:
     """This API to read; the page needs nothing from elsewhere."""
-    page = render_page(request.app.openapi_schema.to_schema())
+    page = render_page(with_examples(request.app.openapi_schema.to_schema()))
     return Response(page, media_type=MediaType.HTML, headers={"content-security-policy": _POLICY})
 
 
