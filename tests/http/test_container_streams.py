@@ -177,6 +177,22 @@ class TestLogs:
         assert answer.text.startswith(": still here\n\n: still here\n\n")
         assert '"text":"one"' in answer.text
 
+    @pytest.mark.parametrize("headers", [NDJSON, EVENTS])
+    async def test_who_follows_can_tell_an_agent_that_stops_from_a_container_that_ends(
+        self, world: World, headers: dict[str, str]
+    ) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def stop() -> None:
+                await anyio.sleep(0.1)
+                await world.agent.operations.close(1)
+                world.agent.containers.output.end()
+
+            group.start_soon(stop)
+            answer = await logs(world, "?follow=true", headers)
+
+        assert "The agent is stopping" in answer.text
+
     async def test_one_whose_output_is_not_kept_says_why_in_its_place(self, world: World) -> None:
         (identifier,) = (c.id for c in world.engine.containers.values())
         world.output.unreadable.add("web")

@@ -124,6 +124,10 @@ async def _records(
     except AgentError as fault:
         # The answer has begun; all that can be done is to say why it ends.
         yield _written(LogRecord(stream="agent", text=fault.detail), form)
+    if choice.follow and agent.operations.stopping:
+        # Else nobody could tell that from the end of the container.
+        text = "The agent is stopping; the container may go on."
+        yield _written(LogRecord(stream="agent", text=text), form)
     if form == sse.MEDIA_TYPE:
         yield sse.event("end", {})
 
