@@ -467,7 +467,7 @@ async def test_the_link_local_address_of_a_bridge_is_no_way_around(
     site.run("six", "two", sysctls={"net.ipv6.conf.all.disable_ipv6": "0"})
     ask = f"timeout 4 nc -w 2 {address}%eth0 {site.places['published']} </dev/null && echo open"
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(40):
         # Neighbours ask first whether an address is taken.
         while "open" not in site.sh("six", ask):
             await anyio.sleep(0.2)
