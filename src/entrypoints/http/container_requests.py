@@ -15,7 +15,7 @@ from domain.container_orders import (
     RestartName,
     RestartPolicy,
 )
-from domain.container_shorthand import device_order, mount_order, port_order
+from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
 from domain.errors import RequestUnreadable
 from domain.quantities import seconds
 from entrypoints.http.environment_requests import Duration, LimitsRequest, Size, size_bytes
@@ -123,7 +123,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """`none` for no network at all; empty for the one where containers cannot reach each other."""
     labels: Mapping[str, str] = {}
     limits: LimitsRequest = LimitsRequest()
-    restart_policy: RestartName | RestartRequest = RestartName.NO
+    restart_policy: str | RestartRequest = "no"
+    """`no`, `always`, `unless-stopped` or `on-failure`, that with at most so many tries: `:5`."""
     healthcheck: HealthcheckRequest | None = None
     cap_add: list[str] = []
     cap_drop: list[str] = []
@@ -178,8 +179,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def _restart_policy(self) -> RestartPolicy:
         asked = self.restart_policy
-        if isinstance(asked, RestartName):
-            return RestartPolicy(name=asked)
+        if isinstance(asked, str):
+            return restart_policy(asked)
         return RestartPolicy(name=asked.name, maximum_retry_count=asked.maximum_retry_count)
 
 
