@@ -78,3 +78,23 @@ async def test_the_pages_show_examples() -> None:
         page = (await world.http.get("/docs")).text
 
     assert "&quot;cpu_percent&quot;: 12.5" in page
+
+
+def _calls(document: Any) -> list[tuple[str, Any]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+async def test_every_parameter_says_what_it_does(document: Any) -> None:
+    silent = [
+        (call, parameter["name"])
+        for call, operation in _calls(document)
+        for parameter in operation.get("parameters", [])
+        if not parameter.get("description")
+    ]
+
+    assert silent == []
+    assert len(_calls(document)) > 60

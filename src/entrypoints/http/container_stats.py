@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from domain.container_stats import ContainerStats
@@ -15,12 +14,17 @@ from domain.usecases.container_stats import StatsList
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.documented_answers import answers_with
+from entrypoints.http.parameters import (
+    ContainerReference,
+    Follow,
+    Interval,
+    OfEnvironment,
+)
 from entrypoints.http.problems import problem_of
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-Interval = Annotated[int, QueryParameter(ge=1, le=60)]
 
 _NDJSON = "application/x-ndjson"
 
@@ -49,8 +53,8 @@ EXAMPLE = {
 )
 async def container_stats(
     request: AnyRequest,
-    reference: FromPath[str],
-    follow: FromQuery[bool] = False,
+    reference: ContainerReference,
+    follow: Follow = False,
     interval: Interval = 1,
 ) -> Response[ContainerStats] | Stream:
     """What a container that runs uses: CPU, memory, network, disks and processes.
@@ -80,8 +84,8 @@ async def container_stats(
 )
 async def all_container_stats(
     request: AnyRequest,
-    environment: FromQuery[str] = "",
-    follow: FromQuery[bool] = False,
+    environment: OfEnvironment = "",
+    follow: Follow = False,
     interval: Interval = 1,
 ) -> Response[StatsList] | Stream:
     """What all containers use that run, or those of an `environment`; otherwise as for one.

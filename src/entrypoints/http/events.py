@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Router, get
-from litestar.params import FromQuery
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.host_events import EventFilter, Happened, HostEvent, Source
@@ -16,6 +16,11 @@ from entrypoints.http import sse
 from entrypoints.http.documented_answers import streams_of
 from entrypoints.http.documented_headers import LAST_EVENT_ID
 from entrypoints.http.moments import moment_or_ago
+from entrypoints.http.parameters import (
+    Labels,
+    Since,
+    Until,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -59,15 +64,39 @@ _EXAMPLE = {
 )
 async def follow_events(
     request: AnyRequest,
-    kind: FromQuery[tuple[str, ...]] = (),
-    action: FromQuery[tuple[str, ...]] = (),
-    source: FromQuery[tuple[Source, ...]] = (),
-    environment: FromQuery[str] = "",
-    container: FromQuery[str] = "",
-    label: FromQuery[tuple[str, ...]] = (),
-    since: FromQuery[str | None] = None,
-    until: FromQuery[str | None] = None,
-    follow: FromQuery[bool] = True,
+    kind: Annotated[
+        tuple[str, ...],
+        QueryParameter(
+            description="Only events of this kind: `container`, `image`, `network`, `volume`, or "
+            "one of the agent. May come several times."
+        ),
+    ] = (),
+    action: Annotated[
+        tuple[str, ...],
+        QueryParameter(
+            description="Only this action, such as `start`, `die` or `health_status`. May come "
+            "several times."
+        ),
+    ] = (),
+    source: Annotated[
+        tuple[Source, ...],
+        QueryParameter(description="Only events of Docker (`engine`) or of the agent (`agent`)."),
+    ] = (),
+    environment: Annotated[
+        str, QueryParameter(description="Only what concerns the environment of this name.")
+    ] = "",
+    container: Annotated[
+        str,
+        QueryParameter(
+            description="Only what concerns this container: its name, or how its identifier begins."
+        ),
+    ] = "",
+    label: Labels = (),
+    since: Since = None,
+    until: Until = None,
+    follow: Annotated[
+        bool, QueryParameter(description="`false` ends the stream with what has happened by now.")
+    ] = True,
 ) -> Stream:
     """What happens on the host, as it happens: Docker's events and the agent's own.
 
