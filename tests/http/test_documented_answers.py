@@ -8,8 +8,9 @@ import pytest
 from domain.container_stats import ContainerStats
 from domain.usecases.container_stats import StatsList
 from domain.usecases.system_pruning import SystemPruned
-from entrypoints.http.answer_examples import EXAMPLES
 from entrypoints.http.events import EventView
+from entrypoints.http.exec_requests import ExecResult
+from entrypoints.http.published_document import EXAMPLES
 from entrypoints.http.system_disk import DiskView
 from tests.support.agents import agent_on_twins
 
@@ -52,25 +53,82 @@ async def test_an_example_is_such_an_answer_whole(
     assert msgspec.json.decode(msgspec.json.encode(answer)) == example
 
 
-@pytest.mark.parametrize("kind", EXAMPLES)
-async def test_a_known_kind_of_answer_has_a_whole_example_wherever_it_is_given(
-    document: Any, kind: type[Any]
-) -> None:
-    example = EXAMPLES[kind]
-    answers = [
-        content
-        for path in document["paths"].values()
-        for operation in path.values()
-        for answer in operation["responses"].values()
-        for content in answer.get("content", {}).values()
-        if content["schema"].get("$ref", "").endswith(f"/{kind.__name__}")
+def _calls(document: Any) -> list[tuple[str, Any]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
     ]
 
-    answer = msgspec.convert(example, kind)
 
-    assert msgspec.json.decode(msgspec.json.encode(answer)) == example
-    assert answers
-    assert all(content["examples"]["answer"]["value"] == example for content in answers)
+_KINDS = {kind.__name__: kind for kind in (*EXAMPLES, *(row[3] for row in _ANSWERS), ExecResult)}
+
+
+def _answers(document: Any) -> list[tuple[str, str, Any]]:
+    """Call, media type and content of each answer that is no problem."""
+    return [
+        (f"{call} {status}", form, content)
+        for call, operation in _calls(document)
+        for status, answer in operation["responses"].items()
+        if status.startswith("2")
+        for form, content in answer.get("content", {}).items()
+    ]
+
+
+def _kind(schema: Any) -> Any:
+    """The kind that a schema is of, as Python knows it."""
+    if "items" in schema:
+        return list[_kind(schema["items"])]  # type: ignore[misc]
+    reference = schema.get("$ref") or schema["oneOf"][0]["$ref"]
+    return _KINDS[reference.rpartition("/")[2]]
+
+
+async def test_every_json_answer_has_an_example_that_is_such_an_answer_whole(document: Any) -> None:
+    answers = [one for one in _answers(document) if one[1] == "application/json"]
+    for call, _, content in answers:
+        examples = content.get("examples") or {}
+        assert len(examples) == 1, call
+        (example,) = (one["value"] for one in examples.values())
+
+        answer = msgspec.convert(example, _kind(content["schema"]))
+
+        assert msgspec.json.decode(msgspec.json.encode(answer)) == example, call
+    assert len(answers) > 60
+
+
+async def test_no_answer_shows_what_was_made_up_at_random(document: Any) -> None:
+    for call, form, content in _answers(document):
+        assert "examples" not in content["schema"], (call, form)
+
+
+async def test_every_stream_has_an_example(document: Any) -> None:
+    streams = [
+        (call, form, content)
+        for call, form, content in _answers(document)
+        if form.startswith("text/") or form == "application/x-ndjson"
+    ]
+
+    assert [(call, form) for call, form, content in streams if not content.get("examples")] == []
+    assert len(streams) > 8
+
+
+async def test_the_calls_that_change_a_thing_show_how_it_is_then(document: Any) -> None:
+    def told(method: str, path: str, status: str = "200") -> Any:
+        answer = document["paths"][path][method]["responses"][status]
+        return answer["content"]["application/json"]["examples"]["answer"]["value"]
+
+    assert told("post", "/api/v1/containers/{reference}/pause")["state"]["status"] == "paused"
+    assert told("post", "/api/v1/environments/{name}/reset", "202")["kind"] == "reset"
+    assert told("delete", "/agent/containers/{name}")["status"] == "removed"
+
+
+async def test_every_call_is_summed_up_in_the_first_sentence_of_what_it_says(document: Any) -> None:
+    for call, operation in _calls(document):
+        summary = operation["summary"]
+        assert operation["description"].replace("\n", " ").startswith(summary), call
+        assert " " in summary
+        assert len(summary) <= 110, (call, summary)
+        assert not summary.endswith("."), call
 
 
 async def test_the_pages_show_examples() -> None:
@@ -78,14 +136,6 @@ async def test_the_pages_show_examples() -> None:
         page = (await world.http.get("/docs")).text
 
     assert "&quot;cpu_percent&quot;: 12.5" in page
-
-
-def _calls(document: Any) -> list[tuple[str, Any]]:
-    return [
-        (f"{method.upper()} {path}", operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    ]
 
 
 async def test_every_parameter_says_what_it_does(document: Any) -> None:
