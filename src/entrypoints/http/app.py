@@ -36,16 +36,12 @@ from entrypoints.http import (
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
+from entrypoints.http.introduction import DESCRIPTION, TAGS
 from entrypoints.http.problems import (
     agent_problem,
     http_problem,
     send_problem,
     unexpected_problem,
-)
-
-_DESCRIPTION = (
-    "Deploys and watches labs on one Docker host. "
-    "Calls that change something want the host's key in X-Server-Key."
 )
 
 _CUT_OFF = NotAccepting(
@@ -97,7 +93,8 @@ def _openapi(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Container Host Agent",
         version=version,
-        description=_DESCRIPTION,
+        description=DESCRIPTION,
+        tags=TAGS,
         components=Components(security_schemes={"serverKey": scheme}),
         use_handler_docstrings=True,
         render_plugins=[],

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from entrypoints.http import environment_examples, host_examples, sse, system_examples
@@ -18,6 +19,13 @@ _BY_SCHEMA = {f"#/components/schemas/{kind.__name__}": told for kind, told in EX
 
 _SENTENCE = re.compile(r"(.+?)[.:;](?:\s|$)", re.DOTALL)
 
+_DONE = {
+    "201": "It is made.",
+    "202": "It is under way; `Location` says where to look for it.",
+    "204": "Done; there is nothing to tell.",
+}
+"""What an answer means where nothing else is said of it."""
+
 _FORMS = {
     "application/x-ndjson": "A record in each line.",
     sse.MEDIA_TYPE: "Server-Sent Events; the last is `end`.",
@@ -31,9 +39,21 @@ def published(document: dict[str, Any]) -> dict[str, Any]:
         for method, operation in item.items():
             if isinstance(operation, dict):
                 operation["summary"] = _summary(operation)
-                for status, answer in operation.get("responses", {}).items():
+                answers = operation.get("responses", {})
+                _correct(answers)
+                for status, answer in answers.items():
                     _exemplify((method, path, status), answer)
     return document
+
+
+def _correct(answers: dict[str, Any]) -> None:
+    """Takes away what the framework believes of answers, and is not so."""
+    if "application/json" in answers.get("400", {}).get("content", {}):
+        # It would answer what cannot be read with 400; that is 422 here, with a problem.
+        del answers["400"]
+    for status, answer in answers.items():
+        if answer.get("description") in {HTTPStatus(int(status)).description, "Stream Response"}:
+            answer["description"] = _DONE.get(status, "Done.")
 
 
 def _summary(operation: Mapping[str, Any]) -> str:
