@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import HTTPException, LitestarException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -36,6 +36,7 @@ from entrypoints.http import (
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
+from entrypoints.http.heads import answer_head
 from entrypoints.http.introduction import DESCRIPTION, TAGS
 from entrypoints.http.problems import (
     agent_problem,
@@ -136,7 +137,11 @@ class _Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, note)
+            if scope["method"] == "HEAD":
+                scope["method"] = HttpMethod.GET
+                await answer_head(self._app, scope, receive, note)
+            else:
+                await self._app(scope, receive, note)
         except anyio.get_cancelled_exc_class():
             # Only the server cuts requests off, and only those that outlast the agent's end.
             if not self._agent.operations.stopping:

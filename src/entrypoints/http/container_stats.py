@@ -9,7 +9,7 @@ from litestar import Request, Response, get
 from litestar.response import Stream
 
 from domain.container_stats import ContainerStats
-from domain.errors import AgentError
+from domain.errors import AgentError, NotAccepting
 from domain.usecases.container_stats import StatsList
 from entrypoints.agent import Agent
 from entrypoints.http import sse
@@ -27,6 +27,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 _NDJSON = "application/x-ndjson"
+_STOPPING = "The agent is stopping; the container may go on."
 
 EXAMPLE = {
     "at": "2026-01-31T12:00:00Z",
@@ -63,7 +64,8 @@ async def container_stats(
     files' pages that the kernel can take back at once. CPU is of the time since the container was
     last read, if that is half a second ago or up to ten, else of half a second that the call waits.
     `follow=true` tells it every `interval` seconds until the container ends, as Server-Sent Events
-    `stats` and at last `end`, or with `Accept: application/x-ndjson` as lines.
+    `stats` and at last `end`, or with `Accept: application/x-ndjson` as lines; where the agent
+    stops, a `problem` says so.
     """
     agent = _agent(request)
     stats = agent.containers.stats
@@ -118,6 +120,9 @@ async def _written(
         async with aclosing(items):
             async for item in items:
                 yield told("stats", item)
+        if _agent(request).operations.stopping:
+            # Else nobody could tell that from the end of the container.
+            raise NotAccepting(_STOPPING, hint="Follow it again shortly.", retry_after=10)
     except AgentError as fault:
         # The answer has begun; all that can be done is to say why it ends.
         yield told("problem", problem_of(request, fault))

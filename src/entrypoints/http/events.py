@@ -1,6 +1,6 @@
 """What happens on the host, of Docker's doing and the agent's: ``/api/v1/events``."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from litestar import Request, Router, get
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from domain.errors import NotAccepting
 from domain.host_events import EventFilter, Happened, HostEvent, Source
 from domain.usecases.journal import Lost, Told
 from entrypoints.agent import Agent
@@ -21,11 +22,18 @@ from entrypoints.http.parameters import (
     Since,
     Until,
 )
+from entrypoints.http.problems import Problem, problem_of
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
 _NDJSON = "application/x-ndjson"
+
+_STOPPING = NotAccepting(
+    "The agent is stopping; things go on happening.",
+    hint="Come back shortly, with the last id.",
+    retry_after=10,
+)
 
 
 class EventView(Happened, frozen=True, kw_only=True):
@@ -105,7 +113,8 @@ async def follow_events(
     stream begins now. `follow=false` ends it with what has happened by now. Each event has an `id`:
     whoever comes back with it as `Last-Event-ID` misses nothing and gets nothing twice. Where that
     cannot be, as events are kept for a while only and not beyond the agent's life, an event `lost`
-    says so before all others; so, too, for those who read too slowly. The last event is `end`.
+    says so before all others; so, too, for those who read too slowly. The last event is `end`, and
+    before it comes a `problem` where it is the agent that stops.
     With `Accept: application/x-ndjson` they come as lines.
     """
     agent = _agent(request)
@@ -122,11 +131,22 @@ async def follow_events(
     ids = request.headers.getall("last-event-id", [])
     told = agent.journal.follow(wanted, after=ids[0] if len(ids) == 1 else "", go_on=follow)
     form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
-    content = _events(told) if form == sse.MEDIA_TYPE else _lines(told)
+    written = _events if form == sse.MEDIA_TYPE else _lines
+    content = written(told, lambda: _farewell(request, follow=follow))
     return Stream(content, headers={**sse.HEADERS, "content-type": form})
 
 
-async def _events(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
+def _farewell(request: AnyRequest, *, follow: bool) -> Problem | None:
+    """Why the stream ends, where it would have gone on."""
+    return (
+        problem_of(request, _STOPPING) if follow and _agent(request).operations.stopping else None
+    )
+
+
+Farewell = Callable[[], Problem | None]
+
+
+async def _events(told: AsyncGenerator[Told, None], farewell: Farewell) -> AsyncIterator[bytes]:
     begun = False
     async with aclosing(told) as items:
         async for one in items:
@@ -140,10 +160,12 @@ async def _events(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
                     # Readers take the number, so that they come back to this place.
                     yield identifier + (sse.KEEP_ALIVE if begun else b"\n")
             begun = True
+    if (problem := farewell()) is not None:
+        yield sse.event("problem", problem)
     yield sse.event("end", {})
 
 
-async def _lines(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
+async def _lines(told: AsyncGenerator[Told, None], farewell: Farewell) -> AsyncIterator[bytes]:
     async with aclosing(told) as items:
         async for one in items:
             match one.item:
@@ -151,6 +173,8 @@ async def _lines(told: AsyncGenerator[Told, None]) -> AsyncIterator[bytes]:
                     yield msgspec.json.encode(_view(one.id, event)) + b"\n"
                 case Lost() as lost:
                     yield msgspec.json.encode(LostView(event_id=one.id, lost=lost)) + b"\n"
+    if (problem := farewell()) is not None:
+        yield msgspec.json.encode(problem) + b"\n"
 
 
 def _view(identifier: str, event: HostEvent) -> EventView:
