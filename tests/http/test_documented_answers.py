@@ -173,3 +173,13 @@ async def test_words_of_the_document_are_no_html() -> None:
     )
 
     assert not re.search(r"<script|<b>|<i>|<u>", page.replace("<b>GET</b>", ""))
+
+
+async def test_fields_are_described_by_what_stands_below_them_in_the_code(document: Any) -> None:
+    schemas = document["components"]["schemas"]
+    create = document["paths"]["/api/v1/containers"]["post"]["requestBody"]["content"]
+    asked = create["application/json"]["schema"]["properties"]
+
+    assert schemas["DetailedState"]["properties"]["pid"]["description"].startswith("Of its first")
+    assert schemas["CreatedContainer"]["properties"]["env"]["description"].startswith("Variables")
+    assert asked["networks"]["description"].startswith("`none` for no network at all")

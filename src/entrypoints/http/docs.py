@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from entrypoints.http.docs_calls import call_section, prose
+from entrypoints.http.docs_calls import call_section, field_table, prose
 
 Json = Mapping[str, Any]
 
@@ -84,9 +84,11 @@ def _calls(document: Json, groups: list[Group]) -> Iterator[str]:
 
 def _schemas(document: Json) -> Iterator[str]:
     yield '<h2 id="schemas">Kinds of answers and their parts</h2>'
-    for name, schema in sorted(document.get("components", {}).get("schemas", {}).items()):
+    schemas = document.get("components", {}).get("schemas", {})
+    for name, schema in sorted(schemas.items()):
         text = json.dumps(schema, indent=2, default=str, ensure_ascii=False)
         yield f'<section id="schema-{escape(name)}"><h3>{escape(name)}</h3>'
-        yield f"{prose(schema.get('description') or '')}"
+        yield prose(schema.get("description") or "")
+        yield from field_table(schema, schemas)
         yield f"<details><summary>JSON Schema</summary><pre>{escape(text)}</pre></details>"
         yield "</section>"

@@ -94,9 +94,16 @@ def _fields(operation: Json, schemas: Json) -> Iterator[str]:
     """The fields of a JSON body."""
     body = operation.get("requestBody") or {}
     schema = body.get("content", {}).get("application/json", {}).get("schema", {})
+    if schema.get("properties"):
+        yield "<h4>Fields of the body</h4>"
+        yield from field_table(schema, schemas)
+
+
+def field_table(schema: Json, schemas: Json) -> Iterator[str]:
+    """The fields of a kind, where it has any."""
     fields = schema.get("properties") or {}
     if fields:
-        yield "<h4>Fields of the body</h4><table>"
+        yield "<table>"
         for name, field in fields.items():
             required = " <small>required</small>" if name in (schema.get("required") or ()) else ""
             told = prose(field.get("description") or "", inline=True)

@@ -16,8 +16,8 @@ key only with `MONITORING_AUTH=true`, and then take it as `Authorization: Bearer
 ## How it answers
 
 Answers are JSON. What is named in a path may be a name or, as for Docker, how an identifier
-begins. Lists have a stable order and a `limit`. What belongs to an environment is changed by
-calls on single things only with `force=true`; else they answer 409.
+begins. HEAD is answered wherever GET is. Lists have a stable order and a `limit`. What belongs to
+an environment is changed by calls on single things only with `force=true`; else they answer 409.
 
 Failures are problem documents (RFC 9457, `application/problem+json`): `detail` says what happened
 to what, and what to do; `type` names the kind, for programs; `errors` lists every finding of a

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from entrypoints.http import environment_examples, host_examples, sse, system_examples
 from entrypoints.http.call_examples import CALL_EXAMPLES
+from entrypoints.http.documented_bodies import describe_fields
+from entrypoints.http.field_words import field_words, kinds_within
+from entrypoints.http.problems import Problem
 
 EXAMPLES: Mapping[type[Any], Any] = {
     **host_examples.EXAMPLES,
@@ -34,7 +38,10 @@ _FORMS = {
 
 
 def published(document: dict[str, Any]) -> dict[str, Any]:
-    """A generated document, with what the framework cannot know."""
+    """A generated document, with what the framework cannot know; reads files the first time."""
+    schemas = document.get("components", {}).get("schemas", {})
+    for name, words in _words().items():
+        describe_fields(schemas.get(name, {}), words)
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if isinstance(operation, dict):
@@ -44,6 +51,13 @@ def published(document: dict[str, Any]) -> dict[str, Any]:
                 for status, answer in answers.items():
                     _exemplify((method, path, status), answer)
     return document
+
+
+@cache
+def _words() -> Mapping[str, Mapping[str, str]]:
+    """Name of a schema → what its fields mean."""
+    kinds = set[type[Any]]().union(*map(kinds_within, (*EXAMPLES, Problem)))
+    return {kind.__name__: field_words(kind) for kind in kinds}
 
 
 def _correct(answers: dict[str, Any]) -> None:
