@@ -1,14 +1,22 @@
-"""Ports, mounts and devices in the short forms of Docker's command line."""
+"""Ports, mounts, devices and restart policies in the short forms of Docker's command line."""
 
 import re
 
-from domain.container_orders import DeviceOrder, MountKind, MountOrder, PortOrder
+from domain.container_orders import (
+    DeviceOrder,
+    MountKind,
+    MountOrder,
+    PortOrder,
+    RestartName,
+    RestartPolicy,
+)
 from domain.errors import RequestUnreadable
 
 _PORT = re.compile(
     r"(?:(?:(?P<address>\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
     r"(?P<container>[0-9]{1,5})(?:/(?P<protocol>[a-z]+))?"
 )
+_RESTART = re.compile(r"(?P<name>no|always|unless-stopped|on-failure)(?::(?P<tries>[0-9]{1,9}))?")
 _ACCESS = {"": False, "rw": False, "ro": True}
 
 
@@ -71,4 +79,22 @@ def device_order(text: str) -> DeviceOrder:
         path_on_host=path,
         path_in_container=inside or path,
         cgroup_permissions=permissions or "rwm",
+    )
+
+
+def restart_policy(text: str) -> RestartPolicy:
+    """A restart policy from ``no``, ``unless-stopped`` or ``on-failure:5``.
+
+    Raises:
+        RequestUnreadable: it is none.
+    """
+    found = _RESTART.fullmatch(text)
+    if found is None:
+        raise RequestUnreadable(
+            f"{text[:80]!r} is no restart policy.",
+            hint="Write no, always, unless-stopped or on-failure, and behind the last how many "
+            "tries: on-failure:5.",
+        )
+    return RestartPolicy(
+        name=RestartName(found["name"]), maximum_retry_count=int(found["tries"] or 0)
     )

@@ -61,6 +61,9 @@ class WritesTogether:
 
     uvicorn writes the head of an answer and its body apart. To hand something to the kernel takes
     longer than anything else about a short answer, and wakes the client twice.
+
+    Whoever writes to a client that has gone is held until the loop has told so. Else nothing would
+    stop them: what is lost fills no buffer, and asyncio warns of each piece.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,6 +75,9 @@ class WritesTogether:
     def write(self, data: bytes) -> None:
         """Sends it with what else is written before others have their turn."""
         if not data:
+            return
+        if self._gone():
+            self._hold()
             return
         if not self._waiting:
             self._loop.call_soon(self._flush)
@@ -88,7 +94,19 @@ class WritesTogether:
     def _flush(self) -> None:
         if self._waiting:
             pieces, self._waiting, self._bytes = self._waiting, [], 0
-            self._transport.write(b"".join(pieces))
+            if self._gone():
+                self._hold()
+            else:
+                self._transport.write(b"".join(pieces))
+
+    def _gone(self) -> bool:
+        """Whether nothing can be sent any more; what was written before it closed still is."""
+        return self._transport.is_closing() and not self._transport.get_write_buffer_size()
+
+    def _hold(self) -> None:
+        protocol = self._transport.get_protocol()
+        if isinstance(protocol, asyncio.Protocol):
+            protocol.pause_writing()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

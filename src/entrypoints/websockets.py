@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 MOST_MESSAGE_BYTES = 256 * 1024
@@ -28,6 +29,14 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.on_lost: Callable[[], None] = lambda: None
         """Called when the connection has gone."""
         self._timer: asyncio.TimerHandle | None = None
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Sends a message, or what a handshake is refused with."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # A refusal completes a handshake, too. uvicorn forgets that and takes it for a fault of
+            # the application's, so that any stranger could fill the log.
+            self.handshake_complete = True
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is sent to."""

@@ -453,6 +453,15 @@ class TestHandshake:
         world.engine.fault = "it is away"
         assert (await refusal(port))[0] == 503
 
+    async def test_refusals_leave_nothing_in_the_log_that_looks_like_a_fault(
+        self, world: World, port: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await refusal(port, "nobody")
+        await refusal(port, headers={})
+        await refusal(port, headers={"X-Server-Key": "wrong"})
+
+        assert [record.getMessage() for record in caplog.records] == []
+
     async def test_a_plain_request_is_told_how(self, world: World) -> None:
         answer = await act(world, "web", "exec/terminal", "GET")
 

@@ -278,6 +278,19 @@ class TestFollowing:
 
         assert [kind for kind, _ in told] == ["stats", "end"]
 
+    @pytest.mark.parametrize("headers", [None, NDJSON])
+    async def test_who_follows_can_tell_an_agent_that_stops_from_a_container_that_ends(
+        self, world: World, meter: Meter, headers: dict[str, str] | None
+    ) -> None:
+        async def meanwhile() -> None:
+            await world.clock.advance(0.6)
+            world.agent.containers.stats.end()
+            await world.agent.operations.close(1)
+
+        text = await follow(world, "web/stats?follow=true", meanwhile, headers)
+
+        assert "The agent is stopping" in text
+
     async def test_why_it_ends_is_told_where_counters_cannot_be_read_any_more(
         self, world: World, meter: Meter
     ) -> None:

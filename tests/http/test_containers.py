@@ -259,6 +259,29 @@ class TestCreating:
     async def test_images_are_held_to_the_same_rules(self, world: World, image: str) -> None:
         assert code(await create(world, image=image)) == (422, "policy-refused")
 
+    async def test_the_words_of_dockers_command_line_name_a_restart_policy(
+        self, world: World
+    ) -> None:
+        view = (await create(world, restart_policy="on-failure:5")).json()
+
+        assert view["restart_policy"] == {"name": "on-failure", "maximum_retry_count": 5}
+        assert code(await create(world, "b", restart_policy="always:3"))[0] == 422
+        assert code(await create(world, "c", restart_policy="sometimes"))[0] == 422
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"labels": {"": "x"}},
+            {"labels": {"a b": "x"}},
+            {"healthcheck": {"test": ["BOGUS", "x"]}},
+            {"user": "1000\n0"},
+        ],
+    )
+    async def test_what_the_engine_would_take_and_nobody_could_use_is_refused(
+        self, world: World, fields: dict[str, Any]
+    ) -> None:
+        assert code(await create(world, **fields)) == (422, "policy-refused")
+
     async def test_the_detail_says_which_part_of_the_query_is_wrong(self, world: World) -> None:
         answer = await call(world, "GET", f"{CONTAINERS}?limit=0&state=bogus")
 

@@ -303,6 +303,24 @@ class TestStream:
         assert b"deploying" in heard[0]
         assert heard[0].endswith(b"event: end\ndata: {}\n\n")
 
+    @pytest.mark.parametrize("form", ["text/event-stream", "application/x-ndjson"])
+    async def test_who_follows_can_tell_that_the_agent_stops(self, world: World, form: str) -> None:
+        found: list[str] = []
+
+        async def follow() -> None:
+            found.append((await call(world, "GET", EVENTS, headers={"Accept": form})).text)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                group.start_soon(follow)
+                await anyio.sleep(0.1)
+                await world.agent.operations.close(1)
+                world.agent.journal.end()
+
+        assert "The agent is stopping" in found[0]
+        once = await call(world, "GET", f"{EVENTS}{ALL}", headers={"Accept": form})
+        assert "The agent is stopping" not in once.text
+
     async def test_one_who_goes_away_leaves_nothing_behind(self, world: World) -> None:
         async with served(world, ConnectionLimits()) as port:
             tasks = len(anyio.get_running_tasks())

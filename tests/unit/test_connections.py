@@ -1,6 +1,7 @@
 """What is written to a connection goes out together, and never stays behind."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -76,3 +77,48 @@ async def test_what_waits_is_sent_before_the_end() -> None:
     assert sender.wire.sent == [b"last"]
     assert sender.transport.is_closing()
     await asyncio.sleep(0)
+
+
+class Writer(asyncio.Protocol):
+    """One who can be held, at the end of a real connection."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def pause_writing(self) -> None:
+        self.held = True
+
+
+async def test_whoever_writes_to_one_who_has_gone_is_held_and_nobody_is_warned(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        wire, writer = await loop.connect_accepted_socket(Writer, ours)
+        transport = WritesTogether(wire, loop)
+        transport.write(b"before")
+        wire.abort()
+        held = []
+        for _ in range(20):
+            transport.write(MUCH)
+            held.append(writer.held)
+        await asyncio.sleep(0.01)
+
+    assert held == [True] * 20
+    assert caplog.records == []
+
+
+async def test_what_waits_for_one_who_leaves_is_let_go(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        wire, writer = await loop.connect_accepted_socket(Writer, ours)
+        transport = WritesTogether(wire, loop)
+        transport.write(b"late")
+        wire.abort()
+        await asyncio.sleep(0.01)
+
+        assert theirs.recv(10) == b""
+    assert writer.held
+    assert caplog.records == []

@@ -1,9 +1,16 @@
-"""Docker's short forms of ports, mounts and devices."""
+"""Docker's short forms of ports, mounts, devices and restart policies."""
 
 import pytest
 
-from domain.container_orders import DeviceOrder, MountKind, MountOrder, PortOrder
-from domain.container_shorthand import device_order, mount_order, port_order
+from domain.container_orders import (
+    DeviceOrder,
+    MountKind,
+    MountOrder,
+    PortOrder,
+    RestartName,
+    RestartPolicy,
+)
+from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
 from domain.errors import RequestUnreadable
 
 
@@ -77,3 +84,22 @@ def test_devices(text: str, expected: tuple[str, str, str]) -> None:
 def test_what_is_no_device_is_refused(text: str) -> None:
     with pytest.raises(RequestUnreadable):
         device_order(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "tries"),
+    [
+        ("no", RestartName.NO, 0),
+        ("unless-stopped", RestartName.UNLESS_STOPPED, 0),
+        ("on-failure", RestartName.ON_FAILURE, 0),
+        ("on-failure:5", RestartName.ON_FAILURE, 5),
+    ],
+)
+def test_restart_policies(text: str, name: RestartName, tries: int) -> None:
+    assert restart_policy(text) == RestartPolicy(name=name, maximum_retry_count=tries)
+
+
+@pytest.mark.parametrize("text", ["", "never", "on-failure:", "on-failure:-1", "on-failure:x"])
+def test_what_is_no_restart_policy_is_refused(text: str) -> None:
+    with pytest.raises(RequestUnreadable):
+        restart_policy(text)

@@ -32,6 +32,7 @@ from domain.compose_policy.values import (
     device,
     duration,
     file_target,
+    health_test,
     host_folder,
     image,
     inside,
@@ -56,6 +57,7 @@ _HOST = "It would reach into the host."
 _NO_MEANING = "means nothing outside of Swarm"
 _OF_AGENT = "The agent sets it for every container."
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_USER = r"[^\s\x00-\x1f\x7f]*"
 
 _LABELS = named(text(), check_name=label_name, most=200)
 _SIZED = number(-1, 2**62)
@@ -75,7 +77,7 @@ ULIMITS: Table = {
 _ULIMITS = keys({name: Row(soft_and_hard(row), row.reason) for name, row in ULIMITS.items()})
 
 HEALTHCHECK: Table = {
-    "test": Row(anything, "runs in the container"),
+    "test": Row(health_test, "runs in the container"),
     "interval": Row(duration(0.5, 86_400), "not so often that the Engine does nothing else"),
     "timeout": Row(_TIME, "how long one test may take"),
     "retries": Row(number(0, 1000), "how many tests fail before it counts"),
@@ -383,7 +385,7 @@ SERVICE: Table = {
     "tty": Row(switch, "a terminal"),
     "ulimits": Row(_ULIMITS, "limits of processes"),
     "use_api_socket": no("It hands out the Docker socket."),
-    "user": Row(text(), "a user of the container"),
+    "user": Row(text(_USER), "a user of the container"),
     "userns_mode": no("It would be a user of the host."),
     "uts": no("It would have the host's own name."),
     "volume_driver": no("Drivers reach outside of the host's own disks."),
@@ -414,7 +416,8 @@ NETWORK: Table = {
             "",
             "bridge",
             "default",
-            why="It would be in the host's own network.",
+            why="Only networks of the driver bridge are known to be kept from the host and from "
+            "others.",
         ),
         "a network apart",
     ),

@@ -156,6 +156,28 @@ def label_name(value: Any, where: str, scope: Scope) -> Iterator[Finding]:  # no
             why="By labels of this kind Docker, Compose and the agent know what is theirs.",
             instead="Give the label another name.",
         )
+    elif not name or not name.isprintable() or any(c.isspace() or c == "=" for c in str(value)):
+        yield Finding(
+            where=where,
+            what=shown(value),
+            why="Labels of such a name can be neither told apart nor asked for.",
+            instead="Name it in visible characters without spaces and '='.",
+        )
+
+
+def health_test(value: Any, where: str, scope: Scope) -> Iterator[Finding]:  # noqa: ARG001
+    """Allows what Docker can run as a test: a command line, or one of its own lists."""
+    if value is None or isinstance(value, str) or value == []:
+        return
+    match value:
+        case ["NONE"] | ["CMD" | "CMD-SHELL", _, *_]:
+            return
+    yield Finding(
+        where=where,
+        what=shown(value),
+        why="Docker knows no such test, and would not run it.",
+        instead='Write a command line, or ["CMD", …], ["CMD-SHELL", …] or ["NONE"].',
+    )
 
 
 def image(value: Any, where: str, scope: Scope) -> Iterator[Finding]:

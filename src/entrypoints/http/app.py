@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from litestar import Litestar
 from litestar.datastructures import State
-from litestar.enums import ScopeType
+from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import HTTPException, LitestarException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
@@ -27,6 +27,7 @@ from entrypoints.http import (
     images,
     networks,
     operations,
+    pages,
     registries,
     system,
     system_disk,
@@ -35,16 +36,13 @@ from entrypoints.http import (
 )
 from entrypoints.http.auth import require_key
 from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
+from entrypoints.http.heads import answer_head
+from entrypoints.http.introduction import DESCRIPTION, TAGS
 from entrypoints.http.problems import (
     agent_problem,
     http_problem,
     send_problem,
     unexpected_problem,
-)
-
-_DESCRIPTION = (
-    "Deploys and watches labs on one Docker host. "
-    "Calls that change something want the host's key in X-Server-Key."
 )
 
 _CUT_OFF = NotAccepting(
@@ -72,6 +70,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             events.router,
             system_disk.router,
             system.router,
+            pages.router,
             volumes.router,
             volume_archives.router,
         ],
@@ -95,7 +94,8 @@ def _openapi(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Container Host Agent",
         version=version,
-        description=_DESCRIPTION,
+        description=DESCRIPTION,
+        tags=TAGS,
         components=Components(security_schemes={"serverKey": scheme}),
         use_handler_docstrings=True,
         render_plugins=[],
@@ -137,7 +137,11 @@ class _Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, note)
+            if scope["method"] == "HEAD":
+                scope["method"] = HttpMethod.GET
+                await answer_head(self._app, scope, receive, note)
+            else:
+                await self._app(scope, receive, note)
         except anyio.get_cancelled_exc_class():
             # Only the server cuts requests off, and only those that outlast the agent's end.
             if not self._agent.operations.stopping:

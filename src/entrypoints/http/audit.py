@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Router, get
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.audit import AuditEntry, Outcome, inert
 from domain.keys import Caller
@@ -73,11 +73,34 @@ def entry_of(agent: Agent, scope: Mapping[str, Any], route: str, status: int) ->
 @get("/", responses=problems(401, 422, 503))
 async def list_audit(
     request: AnyRequest,
-    subject: FromQuery[str | None] = None,
-    target: FromQuery[str | None] = None,
-    outcome: FromQuery[Outcome | None] = None,
-    before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    subject: Annotated[
+        str | None, QueryParameter(description="Only requests of this caller, as its key names it.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        QueryParameter(
+            description="Only requests about this: an environment, container, image, network, "
+            "volume, bundle or operation."
+        ),
+    ] = None,
+    outcome: Annotated[
+        Outcome | None,
+        QueryParameter(
+            description="Only requests that ended so: refused ones could not be done as asked, "
+            "failed ones could and were not."
+        ),
+    ] = None,
+    before: Annotated[
+        int | None,
+        QueryParameter(
+            ge=1,
+            le=2**63 - 1,
+            description="Only entries before this number: `next` of the page before.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=1000, description="How many are listed at most, the newest.")
+    ] = 100,
 ) -> AuditList:
     """Who asked for which change, from where, and what came of it; newest first."""
     agent: Agent = request.app.state.agent

@@ -9,7 +9,7 @@ from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.bundles import BundleEntry, BundleRecord
 from domain.compose_policy import PolicyProfile
@@ -21,6 +21,9 @@ from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.changes import OperationView, asked, change
 from entrypoints.http.documented_bodies import takes_bytes
 from entrypoints.http.documented_headers import CONTENT_DIGEST, ChangeOperation
+from entrypoints.http.parameters import (
+    BundleInPath,
+)
 from entrypoints.http.request_headers import content_digest
 from entrypoints.http.responses import problems
 
@@ -125,8 +128,13 @@ async def list_bundles(request: AnyRequest) -> BundleList:
 @get("/{digest:str}", responses=problems(401, 404, 422, 500, 503, 507))
 async def get_bundle(
     request: AnyRequest,
-    digest: FromPath[str],
-    limit: Annotated[int, QueryParameter(ge=0, le=10_000)] = 1000,
+    digest: BundleInPath,
+    limit: Annotated[
+        int,
+        QueryParameter(
+            ge=0, le=10_000, description="How many files are listed at most, of the first by path."
+        ),
+    ] = 1000,
 ) -> BundleDetails:
     """One bundle: its size, its services, its files."""
     library = _agent(request).library
@@ -136,7 +144,7 @@ async def get_bundle(
 
 
 @delete("/{digest:str}", status_code=204, responses=problems(401, 404, 409, 500, 503))
-async def delete_bundle(request: AnyRequest, digest: FromPath[str]) -> None:
+async def delete_bundle(request: AnyRequest, digest: BundleInPath) -> None:
     """Removes a bundle; environments that were deployed from it stay."""
     await _agent(request).library.remove(bundle_digest(digest))
 
@@ -150,7 +158,7 @@ async def delete_bundle(request: AnyRequest, digest: FromPath[str]) -> None:
         **problems(401, 404, 409, 422, 500, 502, 503, 504, 507),
     },
 )
-async def build_bundle(request: AnyRequest, digest: FromPath[str]) -> Response[OperationView]:
+async def build_bundle(request: AnyRequest, digest: BundleInPath) -> Response[OperationView]:
     """Builds a bundle's images ahead of its deploys, so that these find them at hand."""
     agent, wanted = _agent(request), asked(request)
     return await change(
@@ -164,7 +172,7 @@ async def build_bundle(request: AnyRequest, digest: FromPath[str]) -> Response[O
     operation_class=_CheckOperation,
     responses=problems(401, 404, 408, 413, 422, 500, 503, 504, 507),
 )
-async def check_bundle(request: AnyRequest, digest: FromPath[str]) -> BundleCheck:
+async def check_bundle(request: AnyRequest, digest: BundleInPath) -> BundleCheck:
     """Whether this host would deploy a bundle; nothing is built or started.
 
     422 with every finding in `errors` where it would not, as a deploy would answer.

@@ -5,13 +5,15 @@ from typing import Any
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import FromPath
 
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
 from entrypoints.http.disconnects import while_connected
 from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.exec_requests import ANSWER, EXAMPLE, ExecRequest, ExecResult, result
+from entrypoints.http.parameters import (
+    ContainerReference,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -31,7 +33,7 @@ AnyRequest = Request[Any, Any, Any]
         **problems(401, 404, 408, 409, 413, 422, 502, 503),
     },
 )
-async def run_command(request: AnyRequest, reference: FromPath[str]) -> ExecResult:
+async def run_command(request: AnyRequest, reference: ContainerReference) -> ExecResult:
     """Runs a command in a container, and tells how it ended and what it printed.
 
     200 whatever its exit code; 422 where it cannot be run at all: no such program, user or folder

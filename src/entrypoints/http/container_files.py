@@ -10,13 +10,16 @@ from urllib.parse import quote
 from litestar import Request, get
 from litestar.background_tasks import BackgroundTask
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.container_streams import FileKind, FileStatus
 from domain.errors import RequestUnreadable
 from domain.ports.container_files import OpenFile
 from entrypoints.agent import Agent
+from entrypoints.http.parameters import (
+    ContainerReference,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -50,9 +53,22 @@ class FileForm(StrEnum):
 )
 async def read_files(
     request: AnyRequest,
-    reference: FromPath[str],
-    path: Annotated[str, QueryParameter(min_length=1, max_length=4096)],
-    form: Annotated[FileForm | None, QueryParameter()] = None,
+    reference: ContainerReference,
+    path: Annotated[
+        str,
+        QueryParameter(
+            min_length=1,
+            max_length=4096,
+            description="A file or folder as seen from the container's root; begins with a slash.",
+        ),
+    ],
+    form: Annotated[
+        FileForm | None,
+        QueryParameter(
+            description="`raw` for the bytes of a file, `tar` for an archive; left out, files "
+            "come raw and folders as tar."
+        ),
+    ] = None,
 ) -> Stream:
     """A file or folder of a container, running or not: `path` as seen from its root.
 

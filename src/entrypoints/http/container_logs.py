@@ -8,7 +8,7 @@ import anyio
 import msgspec
 from litestar import Request, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.container_streams import OutputChoice, OutputLine
@@ -17,14 +17,26 @@ from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.container_views import LogRecord, log_record
 from entrypoints.http.moments import moment_or_ago
+from entrypoints.http.parameters import (
+    ContainerReference,
+    Follow,
+    Since,
+    Timestamps,
+    Until,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
 T = TypeVar("T")
 
-Tail = Annotated[str | None, QueryParameter(pattern=r"^(?:all|1000000|[0-9]{1,6})$")]
-"""How many of the last lines; ``all`` as for Docker's own client."""
+Tail = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=r"^(?:all|1000000|[0-9]{1,6})$",
+        description="How many of the last lines to begin with; left out, or `all`, every one.",
+    ),
+]
 
 KEEP_ALIVE_SECONDS = 15.0
 """After how long a silence a follower is told that the stream still stands."""
@@ -48,14 +60,18 @@ _HEADERS = {**sse.HEADERS, "x-content-type-options": "nosniff"}
 )
 async def read_container_logs(
     request: AnyRequest,
-    reference: FromPath[str],
-    stdout: FromQuery[bool] = True,
-    stderr: FromQuery[bool] = True,
+    reference: ContainerReference,
+    stdout: Annotated[
+        bool, QueryParameter(description="`false` leaves out what came on stdout.")
+    ] = True,
+    stderr: Annotated[
+        bool, QueryParameter(description="`false` leaves out what came on stderr.")
+    ] = True,
     tail: Tail = None,
-    since: FromQuery[str | None] = None,
-    until: FromQuery[str | None] = None,
-    follow: FromQuery[bool] = False,
-    timestamps: FromQuery[bool] = False,
+    since: Since = None,
+    until: Until = None,
+    follow: Follow = False,
+    timestamps: Timestamps = False,
 ) -> Stream:
     """What one container printed, and with `follow=true` what it prints until it ends.
 

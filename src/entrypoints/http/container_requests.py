@@ -15,7 +15,7 @@ from domain.container_orders import (
     RestartName,
     RestartPolicy,
 )
-from domain.container_shorthand import device_order, mount_order, port_order
+from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
 from domain.errors import RequestUnreadable
 from domain.quantities import seconds
 from entrypoints.http.environment_requests import Duration, LimitsRequest, Size, size_bytes
@@ -114,28 +114,45 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     name: str = ""
     """Made up where there is none."""
     image: str
+    """Name with tag or digest; pulled where it is not at hand."""
     command: Words | None = None
+    """What it runs, as a list of words or as a shell would split them."""
     entrypoint: Words | None = None
+    """What stands before the command."""
     env: Mapping[str, str] = {}
+    """Variables, beside those of the image."""
     ports: list[str | PortRequest] = []
+    """`8080:80`, `127.0.0.1:8080:80/udp`, or fields; `80` lets a port of the host be chosen."""
     volumes: list[str | VolumeRequest] = []
+    """`data:/var/lib/data`, `/folder:/place:ro`, or with fields."""
     networks: list[str | NetworkRequest] = []
     """`none` for no network at all; empty for the one where containers cannot reach each other."""
     labels: Mapping[str, str] = {}
     limits: LimitsRequest = LimitsRequest()
-    restart_policy: RestartName | RestartRequest = RestartName.NO
+    """CPUs, memory, processes and log; the host's own where nothing is said."""
+    restart_policy: str | RestartRequest = "no"
+    """`no`, `always`, `unless-stopped`, `on-failure`; `on-failure:5` tries five times at most."""
     healthcheck: HealthcheckRequest | None = None
+    """How it is found out whether it works; left out, the image's."""
     cap_add: list[str] = []
+    """Capabilities beside the usual ones: `NET_ADMIN`."""
     cap_drop: list[str] = []
     devices: list[str] = []
+    """Devices of the host: `/dev/net/tun`."""
     user: str = ""
+    """A name or number of the image, perhaps with a group: `1000:1000`."""
     working_dir: str = ""
     hostname: str = ""
     init: bool | None = None
+    """Whether a first process reaps others; as a rule it does."""
     tty: bool = False
+    """Whether it has a terminal."""
     open_stdin: bool = False
+    """Whether its input stays open."""
     read_only: bool = False
+    """Whether its files cannot be changed, but for what is mounted."""
     stop_signal: str = ""
+    """What tells it to end."""
     stop_timeout: int | None = None
     """Seconds."""
 
@@ -178,8 +195,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     def _restart_policy(self) -> RestartPolicy:
         asked = self.restart_policy
-        if isinstance(asked, RestartName):
-            return RestartPolicy(name=asked)
+        if isinstance(asked, str):
+            return restart_policy(asked)
         return RestartPolicy(name=asked.name, maximum_retry_count=asked.maximum_retry_count)
 
 

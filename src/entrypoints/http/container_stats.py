@@ -2,27 +2,32 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
-from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from domain.container_stats import ContainerStats
-from domain.errors import AgentError
+from domain.errors import AgentError, NotAccepting
 from domain.usecases.container_stats import StatsList
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.documented_answers import answers_with
+from entrypoints.http.parameters import (
+    ContainerReference,
+    Follow,
+    Interval,
+    OfEnvironment,
+)
 from entrypoints.http.problems import problem_of
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-Interval = Annotated[int, QueryParameter(ge=1, le=60)]
 
 _NDJSON = "application/x-ndjson"
+_STOPPING = "The agent is stopping; the container may go on."
 
 EXAMPLE = {
     "at": "2026-01-31T12:00:00Z",
@@ -49,8 +54,8 @@ EXAMPLE = {
 )
 async def container_stats(
     request: AnyRequest,
-    reference: FromPath[str],
-    follow: FromQuery[bool] = False,
+    reference: ContainerReference,
+    follow: Follow = False,
     interval: Interval = 1,
 ) -> Response[ContainerStats] | Stream:
     """What a container that runs uses: CPU, memory, network, disks and processes.
@@ -59,7 +64,8 @@ async def container_stats(
     files' pages that the kernel can take back at once. CPU is of the time since the container was
     last read, if that is half a second ago or up to ten, else of half a second that the call waits.
     `follow=true` tells it every `interval` seconds until the container ends, as Server-Sent Events
-    `stats` and at last `end`, or with `Accept: application/x-ndjson` as lines.
+    `stats` and at last `end`, or with `Accept: application/x-ndjson` as lines; where the agent
+    stops, a `problem` says so.
     """
     agent = _agent(request)
     stats = agent.containers.stats
@@ -80,8 +86,8 @@ async def container_stats(
 )
 async def all_container_stats(
     request: AnyRequest,
-    environment: FromQuery[str] = "",
-    follow: FromQuery[bool] = False,
+    environment: OfEnvironment = "",
+    follow: Follow = False,
     interval: Interval = 1,
 ) -> Response[StatsList] | Stream:
     """What all containers use that run, or those of an `environment`; otherwise as for one.
@@ -114,6 +120,9 @@ async def _written(
         async with aclosing(items):
             async for item in items:
                 yield told("stats", item)
+        if _agent(request).operations.stopping:
+            # Else nobody could tell that from the end of the container.
+            raise NotAccepting(_STOPPING, hint="Follow it again shortly.", retry_after=10)
     except AgentError as fault:
         # The answer has begun; all that can be done is to say why it ends.
         yield told("problem", problem_of(request, fault))

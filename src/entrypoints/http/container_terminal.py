@@ -7,13 +7,16 @@ from litestar import Request, Response, WebSocket, get, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.container_exec import MOST_COLUMNS, MOST_ROWS, OutputPiece, TerminalSize
 from domain.errors import AgentError, RequestUnreadable
 from domain.usecases.terminals import Ending, EndOfInput, Farewell, Said, Terminal
 from entrypoints.agent import Agent
 from entrypoints.http.exec_requests import terminal_order
+from entrypoints.http.parameters import (
+    ContainerReference,
+)
 from entrypoints.http.problems import MEDIA_TYPE, Problem
 from entrypoints.http.responses import problems
 
@@ -26,8 +29,23 @@ _CHANNELS = {"stdout": b"\x01", "stderr": b"\x02"}
 _LONGEST_REASON = 120
 """Of a close frame, in bytes at most 123."""
 
-Columns = Annotated[int, QueryParameter(ge=1, le=MOST_COLUMNS)]
-Rows = Annotated[int, QueryParameter(ge=1, le=MOST_ROWS)]
+Columns = Annotated[
+    int,
+    QueryParameter(
+        ge=1, le=MOST_COLUMNS, description="How wide the terminal is at first, in characters."
+    ),
+]
+Rows = Annotated[
+    int,
+    QueryParameter(ge=1, le=MOST_ROWS, description="How high the terminal is at first, in lines."),
+]
+Tty = Annotated[
+    bool,
+    QueryParameter(
+        description="`false` runs it without a terminal: stdout and stderr are told apart, and "
+        "input can end."
+    ),
+]
 Command = Annotated[
     tuple[str, ...],
     QueryParameter(
@@ -42,8 +60,21 @@ Env = Annotated[
         examples=[Example(value=["LANG=C", "TERM=xterm-256color"])],
     ),
 ]
-WorkingDir = Annotated[str, QueryParameter(examples=[Example(value="/etc/nginx")])]
-User = Annotated[str, QueryParameter(examples=[Example(value="1000:1000")])]
+WorkingDir = Annotated[
+    str,
+    QueryParameter(
+        description="A folder of the container to run in; else the container's own.",
+        examples=[Example(value="/etc/nginx")],
+    ),
+]
+User = Annotated[
+    str,
+    QueryParameter(
+        description="A name or number of the container, perhaps with a group; else the "
+        "container's own.",
+        examples=[Example(value="1000:1000")],
+    ),
+]
 Path = "/{reference:str}/exec/terminal"
 
 
@@ -96,12 +127,12 @@ _CODES = {Ending.EXITED: 1000, Ending.IDLE: 1008, Ending.UNREAD: 1008, Ending.ST
 )
 async def describe_terminal(
     request: AnyRequest,
-    reference: FromPath[str],  # noqa: ARG001 - for the document
+    reference: ContainerReference,  # noqa: ARG001 - for the document
     command: Command = (),  # noqa: ARG001
     env: Env = (),  # noqa: ARG001
     working_dir: WorkingDir = "",  # noqa: ARG001
     user: User = "",  # noqa: ARG001
-    tty: FromQuery[bool] = True,  # noqa: ARG001
+    tty: Tty = True,  # noqa: ARG001
     columns: Columns = 80,  # noqa: ARG001
     rows: Rows = 24,  # noqa: ARG001
 ) -> Response[Problem]:
@@ -128,12 +159,12 @@ async def describe_terminal(
 @websocket(Path)
 async def speak(
     socket: AnySocket,
-    reference: FromPath[str],
+    reference: ContainerReference,
     command: Command = (),
     env: Env = (),
     working_dir: WorkingDir = "",
     user: User = "",
-    tty: FromQuery[bool] = True,
+    tty: Tty = True,
     columns: Columns = 80,
     rows: Rows = 24,
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.container_details import ContainerDetails, ProcessTable
 from domain.containers import ContainerState
@@ -30,12 +30,22 @@ from entrypoints.http.container_views import (
 )
 from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.moments import ago
+from entrypoints.http.parameters import (
+    ContainerReference,
+    DryRun,
+    Force,
+    Fresh,
+    Grace,
+    Labels,
+    Limit,
+    NamePart,
+    OfEnvironment,
+    OlderThan,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-Grace = Annotated[int | None, QueryParameter(ge=0, le=300)]
-Limit = Annotated[int, QueryParameter(ge=1, le=5000)]
 
 _LOOK = problems(401, 404, 409, 422, 502, 503)
 _CHANGE = problems(401, 404, 409, 422, 502, 503, 504)
@@ -44,12 +54,21 @@ _CHANGE = problems(401, 404, 409, 422, 502, 503, 504)
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_containers(
     request: AnyRequest,
-    all_too: Annotated[bool, QueryParameter(name="all")] = False,
-    in_state: Annotated[tuple[ContainerState, ...], QueryParameter(name="state")] = (),
-    label: FromQuery[tuple[str, ...]] = (),
-    environment: FromQuery[str] = "",
-    name: FromQuery[str] = "",
-    fresh: FromQuery[bool] = False,
+    all_too: Annotated[
+        bool, QueryParameter(name="all", description="`true` lists those too that do not run.")
+    ] = False,
+    in_state: Annotated[
+        tuple[ContainerState, ...],
+        QueryParameter(
+            name="state",
+            description="Only those in this state, whether they run or not. May come several "
+            "times.",
+        ),
+    ] = (),
+    label: Labels = (),
+    environment: OfEnvironment = "",
+    name: NamePart = "",
+    fresh: Fresh = False,
     limit: Limit = 500,
 ) -> ContainerListView:
     """The containers that run, or `all`, sorted by name; from the agent's own picture.
@@ -77,7 +96,9 @@ async def list_containers(
     responses=problems(401, 403, 404, 408, 409, 413, 422, 502, 503, 504, 507),
 )
 async def create_container(
-    request: AnyRequest, start: FromQuery[bool] = False, force: FromQuery[bool] = False
+    request: AnyRequest,
+    start: Annotated[bool, QueryParameter(description="`true` lets it run at once.")] = False,
+    force: Force = False,
 ) -> Response[CreatedContainer]:
     """Makes a container, and with `start=true` lets it run; nothing is left where that fails.
 
@@ -101,9 +122,9 @@ async def create_container(
 @post("/prune", status_code=200, responses=problems(401, 422, 502, 503))
 async def prune_containers(
     request: AnyRequest,
-    dry_run: FromQuery[bool] = False,
-    label: FromQuery[tuple[str, ...]] = (),
-    older_than: FromQuery[str | None] = None,
+    dry_run: DryRun = False,
+    label: Labels = (),
+    older_than: OlderThan = None,
 ) -> Pruned:
     """Removes containers that have stopped and belong to no environment.
 
@@ -117,7 +138,7 @@ async def prune_containers(
 
 
 @get("/{reference:str}", responses=_LOOK)
-async def get_container(request: AnyRequest, reference: FromPath[str]) -> SingleContainer:
+async def get_container(request: AnyRequest, reference: ContainerReference) -> SingleContainer:
     """One container, whole, by its name or how its identifier begins."""
     agent = _agent(request)
     return await _view(agent, await agent.containers.access.find(reference))
@@ -126,9 +147,17 @@ async def get_container(request: AnyRequest, reference: FromPath[str]) -> Single
 @delete("/{reference:str}", status_code=204, responses=_CHANGE)
 async def remove_container(
     request: AnyRequest,
-    reference: FromPath[str],
-    force: FromQuery[bool] = False,
-    volumes: FromQuery[bool] = False,
+    reference: ContainerReference,
+    force: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` removes it also while it runs, and where it belongs to an "
+            "environment."
+        ),
+    ] = False,
+    volumes: Annotated[
+        bool, QueryParameter(description="`true` removes its volumes without a name, too.")
+    ] = False,
 ) -> None:
     """Removes a container, with `volumes=true` its volumes without a name too.
 
@@ -139,7 +168,7 @@ async def remove_container(
 
 
 @post("/{reference:str}/start", status_code=200, responses=_CHANGE)
-async def start_container(request: AnyRequest, reference: FromPath[str]) -> SingleContainer:
+async def start_container(request: AnyRequest, reference: ContainerReference) -> SingleContainer:
     """Lets a container run, if the host has room; one that runs already goes on."""
     agent = _agent(request)
     return await _view(agent, await agent.containers.control.start(reference))
@@ -148,9 +177,9 @@ async def start_container(request: AnyRequest, reference: FromPath[str]) -> Sing
 @post("/{reference:str}/stop", status_code=200, responses=_CHANGE)
 async def stop_container(
     request: AnyRequest,
-    reference: FromPath[str],
+    reference: ContainerReference,
     grace: Grace = None,
-    force: FromQuery[bool] = False,
+    force: Force = False,
 ) -> SingleContainer:
     """Tells a container to end, and kills it after `grace` seconds; answers when it has ended.
 
@@ -163,9 +192,9 @@ async def stop_container(
 @post("/{reference:str}/restart", status_code=200, responses=_CHANGE)
 async def restart_container(
     request: AnyRequest,
-    reference: FromPath[str],
+    reference: ContainerReference,
     grace: Grace = None,
-    force: FromQuery[bool] = False,
+    force: Force = False,
 ) -> SingleContainer:
     """Stops a container, as `stop` does, and starts it."""
     agent = _agent(request)
@@ -175,9 +204,15 @@ async def restart_container(
 @post("/{reference:str}/kill", status_code=200, responses=_CHANGE)
 async def kill_container(
     request: AnyRequest,
-    reference: FromPath[str],
-    signal: Annotated[str, QueryParameter(pattern=r"^[A-Za-z0-9+-]{1,20}$")] = "KILL",
-    force: FromQuery[bool] = False,
+    reference: ContainerReference,
+    signal: Annotated[
+        str,
+        QueryParameter(
+            pattern=r"^[A-Za-z0-9+-]{1,20}$",
+            description="A signal by name, with or without SIG, or by number.",
+        ),
+    ] = "KILL",
+    force: Force = False,
 ) -> SingleContainer:
     """Sends a signal (`KILL`, `SIGHUP`, `10`) to the first process of a container."""
     agent = _agent(request)
@@ -186,7 +221,7 @@ async def kill_container(
 
 @post("/{reference:str}/pause", status_code=200, responses=_CHANGE)
 async def pause_container(
-    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: ContainerReference, force: Force = False
 ) -> SingleContainer:
     """Freezes the processes of a container."""
     agent = _agent(request)
@@ -194,7 +229,7 @@ async def pause_container(
 
 
 @post("/{reference:str}/unpause", status_code=200, responses=_CHANGE)
-async def unpause_container(request: AnyRequest, reference: FromPath[str]) -> SingleContainer:
+async def unpause_container(request: AnyRequest, reference: ContainerReference) -> SingleContainer:
     """Lets the processes of a container go on."""
     agent = _agent(request)
     return await _view(agent, await agent.containers.control.unpause(reference))
@@ -203,9 +238,9 @@ async def unpause_container(request: AnyRequest, reference: FromPath[str]) -> Si
 @post("/{reference:str}/rename", status_code=200, responses=_CHANGE)
 async def rename_container(
     request: AnyRequest,
-    reference: FromPath[str],
-    name: FromQuery[str],
-    force: FromQuery[bool] = False,
+    reference: ContainerReference,
+    name: Annotated[str, QueryParameter(description="The name that it shall have.")],
+    force: Force = False,
 ) -> SingleContainer:
     """Gives a container another `name`."""
     agent = _agent(request)
@@ -215,9 +250,16 @@ async def rename_container(
 @get("/{reference:str}/wait", responses=problems(401, 404, 409, 422, 502, 503, 504))
 async def wait_for_container(
     request: AnyRequest,
-    reference: FromPath[str],
-    condition: FromQuery[Condition] = Condition.EXITED,
-    timeout: Annotated[float, QueryParameter(ge=0, le=600)] = 30.0,  # noqa: ASYNC109 - of the call
+    reference: ContainerReference,
+    condition: Annotated[
+        Condition, QueryParameter(description="What is waited for.")
+    ] = Condition.EXITED,
+    timeout: Annotated[  # noqa: ASYNC109 - of the call
+        float,
+        QueryParameter(
+            ge=0, le=600, description="For how many seconds it is waited; 0 only looks."
+        ),
+    ] = 30.0,
 ) -> Waited:
     """Answers when a container is `running`, `healthy`, `exited` or `removed`, with its exit code.
 
@@ -227,14 +269,14 @@ async def wait_for_container(
 
 
 @get("/{reference:str}/top", responses=_LOOK)
-async def container_processes(request: AnyRequest, reference: FromPath[str]) -> ProcessTable:
+async def container_processes(request: AnyRequest, reference: ContainerReference) -> ProcessTable:
     """The processes of a container that runs."""
     return await _agent(request).containers.control.processes(reference)
 
 
 @get("/{reference:str}/diff", responses=_LOOK)
 async def container_file_changes(
-    request: AnyRequest, reference: FromPath[str], limit: Limit = 500
+    request: AnyRequest, reference: ContainerReference, limit: Limit = 500
 ) -> FileChanges:
     """How a container's files differ from its image's."""
     found = await _agent(request).containers.control.file_changes(reference)

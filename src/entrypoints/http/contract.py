@@ -8,7 +8,6 @@ from litestar import Request, Response, Router, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromPath
 
 from domain.containers import Container
 from domain.errors import StepTimedOut
@@ -18,6 +17,9 @@ from domain.usecases.runs import Ticket
 from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.launch_body import read_launch
+from entrypoints.http.parameters import (
+    EnvironmentInPath,
+)
 from entrypoints.http.responses import problems
 
 LAUNCH_SECONDS = 590.0
@@ -122,7 +124,7 @@ async def launch(request: AnyRequest) -> Change:
         **problems(401, 404, 409, 422, 500, 502, 503, 504),
     },
 )
-async def restart(request: AnyRequest, name: FromPath[str]) -> Response[Change | PendingChange]:
+async def restart(request: AnyRequest, name: EnvironmentInPath) -> Response[Change | PendingChange]:
     """Builds the images of an environment anew and recreates its containers."""
     environment = environment_name(name)
     ticket = await _agent(request).lifecycle.rebuild(environment)
@@ -138,7 +140,7 @@ async def restart(request: AnyRequest, name: FromPath[str]) -> Response[Change |
         **problems(401, 404, 422, 500, 502, 503, 504, 507),
     },
 )
-async def remove(request: AnyRequest, name: FromPath[str]) -> Response[Change | PendingChange]:
+async def remove(request: AnyRequest, name: EnvironmentInPath) -> Response[Change | PendingChange]:
     """Removes an environment with its containers, networks, volumes, images and files.
 
     A launch or restart of it that is under way is cut off first.

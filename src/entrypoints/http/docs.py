@@ -5,139 +5,90 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
+from entrypoints.http.docs_calls import call_section, field_table, prose
+
 Json = Mapping[str, Any]
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
 section{border-top:1px solid #ccc;padding:1rem 0}
-h2{font-size:1.1rem;font-family:ui-monospace,monospace}h2 b{color:#06c}
+h2{margin-top:2.5rem}h3{font:1.05rem ui-monospace,monospace;margin:.4rem 0}h3 b,li b{color:#06c}
+h4{margin:1rem 0 .3rem}nav ul{list-style:none;padding:0}nav a{text-decoration:none}
+nav h3{font:600 1rem system-ui,sans-serif;margin:1.2rem 0 .2rem}nav li{padding-left:1rem}
 pre,code{font:14px/1.4 ui-monospace,monospace;background:#f4f4f4}pre{padding:.6rem;overflow:auto}
-table{border-collapse:collapse}td{padding:.15rem .8rem .15rem 0;vertical-align:top}
-@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre,code{background:#262626}}
+table{border-collapse:collapse;width:100%}td{padding:.2rem .8rem .2rem 0;vertical-align:top}
+td:first-child{white-space:nowrap}tr+tr td{border-top:1px solid #eee}small{color:#666}
+@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre,code{background:#262626}
+tr+tr td{border-color:#333}section{border-color:#444}small{color:#999}a,h3 b,li b{color:#6af}}
 """
 
 
 def render_page(document: Json) -> str:
     """The page for an OpenAPI document."""
     info = document["info"]
+    groups = list(_groups(document))
     return "".join(
         (
             '<!doctype html><html lang="en"><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width">',
             f"<title>{escape(info['title'])}</title><style>{_STYLE}</style>",
             f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>",
-            f"<p>{escape(info.get('description') or '')}</p>",
+            prose(info.get("description") or ""),
             "<p>The same as a document for programs: <code>/openapi.json</code></p>",
-            *_contents(document),
-            *_operations(document),
+            *_contents(groups),
+            *_calls(document, groups),
             *_schemas(document),
         )
     )
 
 
-def _each_operation(document: Json) -> Iterator[tuple[str, str, Json]]:
+Call = tuple[str, str, Json]
+"""Method, path and operation."""
+
+Group = tuple[str, str, list[Call]]
+"""Name and description of a tag, and its calls."""
+
+
+def _groups(document: Json) -> Iterator[Group]:
+    calls: dict[str, list[Call]] = {tag["name"]: [] for tag in document.get("tags") or []}
     for path, item in sorted(document.get("paths", {}).items()):
         for method, operation in item.items():
             if isinstance(operation, dict):
-                yield method.upper(), path, operation
+                tag = (operation.get("tags") or ["other"])[0]
+                calls.setdefault(tag, []).append((method.upper(), path, operation))
+    told = {tag["name"]: tag.get("description") or "" for tag in document.get("tags") or []}
+    for name, found in calls.items():
+        yield name, told.get(name, ""), found
 
 
-def _contents(document: Json) -> Iterator[str]:
-    yield "<ul>"
-    for method, path, operation in _each_operation(document):
-        target = escape(operation["operationId"])
-        summary = escape(operation.get("summary") or "")
-        yield f'<li><a href="#{target}"><code>{method} {escape(path)}</code></a> {summary}'
-    yield "</ul>"
+def _contents(groups: list[Group]) -> Iterator[str]:
+    yield "<nav><h2>Calls</h2>"
+    for name, description, calls in groups:
+        yield f'<h3><a href="#{escape(name)}">{escape(name)}</a></h3>{prose(description)}<ul>'
+        for method, path, operation in calls:
+            target = escape(operation["operationId"])
+            summary = prose(operation.get("summary") or "", inline=True)
+            yield f'<li><a href="#{target}"><code><b>{method}</b> {escape(path)}</code></a> '
+            yield f"{summary}"
+        yield "</ul>"
+    yield "</nav>"
 
 
-def _operations(document: Json) -> Iterator[str]:
-    for method, path, operation in _each_operation(document):
-        yield f'<section id="{escape(operation["operationId"])}">'
-        yield f"<h2><b>{method}</b> {escape(path)}</h2>"
-        yield f"<p>{escape(operation.get('description') or operation.get('summary') or '')}</p>"
-        for line in _curls(method, path, operation):
-            yield f"<pre>{escape(line)}</pre>"
-        yield from _parameters(operation)
-        yield from _fields(operation)
-        yield "<table>"
-        for status, response in sorted(operation.get("responses", {}).items()):
-            yield f"<tr><td>{escape(status)}<td>{escape(response.get('description') or '')}"
-            yield f"<td>{_schema_name(response)}"
-        yield "</table>"
-        yield from _answer(operation)
-        yield "</section>"
-
-
-def _parameters(operation: Json) -> Iterator[str]:
-    """What goes into path, query and headers."""
-    found = operation.get("parameters") or []
-    if found:
-        yield "<table>"
-        for parameter in found:
-            yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{escape(parameter['in'])}"
-            yield f"<td>{escape(parameter.get('description') or '')}"
-        yield "</table>"
-
-
-def _fields(operation: Json) -> Iterator[str]:
-    """The fields of a JSON body."""
-    content = (operation.get("requestBody") or {}).get("content", {})
-    fields = content.get("application/json", {}).get("schema", {}).get("properties") or {}
-    if fields:
-        names = ", ".join(f"<code>{escape(name)}</code>" for name in fields)
-        yield f"<p>Fields: {names}</p>"
-
-
-def _curls(method: str, path: str, operation: Json) -> Iterator[str]:
-    """A line to try for each kind of body."""
-    parts = ["curl"]
-    if method != "GET":
-        parts.append(f"-X {method}")
-    if operation.get("security"):
-        parts.append('-H "X-Server-Key: $SERVER_KEY"')
-    bodies = _bodies((operation.get("requestBody") or {}).get("content", {})) or [""]
-    for body in bodies:
-        yield " ".join([*parts, *([body] if body else []), f"http://localhost:8003{path}"])
-
-
-def _bodies(content: Json) -> list[str]:
-    bodies = []
-    if "application/json" in content:
-        example = content["application/json"].get("example")
-        text = json.dumps(example, ensure_ascii=False) if example else "@body.json"
-        bodies.append(f"-H 'Content-Type: application/json' --data '{text}'")
-    if "multipart/form-data" in content:
-        bodies.append("-F bundle=@lab.zip -F name=my-lab -F ttl=2h")
-    if "application/zip" in content:
-        bodies.append("--data-binary @lab.zip")
-    return bodies
-
-
-def _answer(operation: Json) -> Iterator[str]:
-    """An example of the answer, in the first of its forms."""
-    for response in operation.get("responses", {}).values():
-        for content in response.get("content", {}).values():
-            for example in (content.get("examples") or {}).values():
-                text = json.dumps(example.get("value"), indent=2, ensure_ascii=False)
-                yield f"<p>Answer:</p><pre>{escape(text)}</pre>"
-                return
-
-
-def _schema_name(response: Json) -> str:
-    for content in response.get("content", {}).values():
-        schema = content.get("schema", {})
-        many = schema.get("items", {})
-        name = str(schema.get("$ref", many.get("$ref", ""))).rpartition("/")[2]
-        if name:
-            link = f'<a href="#schema-{escape(name)}">{escape(name)}</a>'
-            return f"list of {link}" if many else link
-    return ""
+def _calls(document: Json, groups: list[Group]) -> Iterator[str]:
+    schemas = document.get("components", {}).get("schemas", {})
+    for name, description, calls in groups:
+        yield f'<h2 id="{escape(name)}">{escape(name.capitalize())}</h2>{prose(description)}'
+        for call in calls:
+            yield from call_section(*call, schemas)
 
 
 def _schemas(document: Json) -> Iterator[str]:
-    yield "<section><h1>Bodies</h1></section>"
-    for name, schema in sorted(document.get("components", {}).get("schemas", {}).items()):
-        text = json.dumps(schema, indent=2, default=str)
-        yield f'<section id="schema-{escape(name)}"><h2>{escape(name)}</h2>'
-        yield f"<pre>{escape(text)}</pre></section>"
+    yield '<h2 id="schemas">Kinds of answers and their parts</h2>'
+    schemas = document.get("components", {}).get("schemas", {})
+    for name, schema in sorted(schemas.items()):
+        text = json.dumps(schema, indent=2, default=str, ensure_ascii=False)
+        yield f'<section id="schema-{escape(name)}"><h3>{escape(name)}</h3>'
+        yield prose(schema.get("description") or "")
+        yield from field_table(schema, schemas)
+        yield f"<details><summary>JSON Schema</summary><pre>{escape(text)}</pre></details>"
+        yield "</section>"

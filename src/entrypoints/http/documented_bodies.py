@@ -8,6 +8,8 @@ import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
+from entrypoints.http.field_words import field_words, kinds_within
+
 _REFERENCE = "#/"
 
 _NAMES = {
@@ -63,7 +65,16 @@ def takes_bytes(media_types: Sequence[str], *headers: Parameter) -> type[Operati
 def schema_of(kind: type[Any]) -> Schema:
     """A kind of body, described in place."""
     (schema,), components = msgspec.json.schema_components((kind,), ref_template="#/{name}")
+    for one in kinds_within(kind):
+        describe_fields(components.get(one.__name__, {}), field_words(one))
     return _schema(schema, components)
+
+
+def describe_fields(schema: Mapping[str, Any], words: Mapping[str, str]) -> None:
+    """Puts words to the fields of a schema that has none for them."""
+    for name, field in (schema.get("properties") or {}).items():
+        if name in words:
+            field.setdefault("description", words[name])
 
 
 def _schema(node: Any, components: Mapping[str, Any]) -> Schema:

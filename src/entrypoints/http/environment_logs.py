@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.containers import Container, LogLine
@@ -16,6 +16,12 @@ from domain.names import environment_name
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.moments import moment_or_ago
+from entrypoints.http.parameters import (
+    EnvironmentInPath,
+    Follow,
+    Since,
+    Timestamps,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -34,12 +40,22 @@ _NDJSON = "application/x-ndjson"
 )
 async def read_logs(
     request: AnyRequest,
-    name: FromPath[str],
-    service: FromQuery[str | None] = None,
-    tail: Annotated[int | None, QueryParameter(ge=0, le=100_000)] = None,
-    since: FromQuery[str | None] = None,
-    follow: FromQuery[bool] = False,
-    timestamps: FromQuery[bool] = False,
+    name: EnvironmentInPath,
+    service: Annotated[
+        str | None, QueryParameter(description="Only containers of this service.")
+    ] = None,
+    tail: Annotated[
+        int | None,
+        QueryParameter(
+            ge=0,
+            le=100_000,
+            description="How many of the last lines of each container to begin with; left out, "
+            "every one.",
+        ),
+    ] = None,
+    since: Since = None,
+    follow: Follow = False,
+    timestamps: Timestamps = False,
 ) -> Stream:
     """What all services print, in one stream sorted by time.
 

@@ -7,7 +7,7 @@ import anyio
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.containers import Inventory
 from domain.environments import Environment, EnvironmentState
@@ -36,6 +36,11 @@ from entrypoints.http.environment_requests import (
     read_environment,
 )
 from entrypoints.http.environment_views import EnvironmentView, environment_view
+from entrypoints.http.parameters import (
+    EnvironmentInPath,
+    Fresh,
+    Labels,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -79,7 +84,9 @@ async def create_environment(request: AnyRequest) -> Response[OperationView]:
     request_max_body_size=None,
     responses=_DEPLOY,
 )
-async def replace_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
+async def replace_environment(
+    request: AnyRequest, name: EnvironmentInPath
+) -> Response[OperationView]:
     """Deploys a bundle under a name, in place of the environment that stands there.
 
     The earlier one runs until the new one is built, and comes back if that does not start.
@@ -147,10 +154,16 @@ def _named(agent: Agent, name: str | None) -> EnvironmentName:
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_environments(
     request: AnyRequest,
-    in_state: Annotated[EnvironmentState | None, QueryParameter(name="state")] = None,
-    label: FromQuery[tuple[str, ...]] = (),
-    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1000,
-    fresh: FromQuery[bool] = False,
+    in_state: Annotated[
+        EnvironmentState | None,
+        QueryParameter(name="state", description="Only those in this state."),
+    ] = None,
+    label: Labels = (),
+    limit: Annotated[
+        int,
+        QueryParameter(ge=1, le=10_000, description="How many are listed at most, of the first."),
+    ] = 1000,
+    fresh: Fresh = False,
 ) -> EnvironmentList:
     """All environments, or those in a state or with labels (`label=course=web-101`).
 
@@ -177,7 +190,7 @@ def _labelled(record: Environment, wanted: Sequence[str]) -> bool:
 
 @get("/{name:str}", responses=problems(401, 404, 422, 502, 503))
 async def get_environment(
-    request: AnyRequest, name: FromPath[str], fresh: FromQuery[bool] = False
+    request: AnyRequest, name: EnvironmentInPath, fresh: Fresh = False
 ) -> EnvironmentView:
     """One environment: its state, its services and containers, its limits and times.
 
@@ -202,7 +215,7 @@ async def _picture(agent: Agent, *, fresh: bool) -> Inventory:
 
 
 @patch("/{name:str}", operation_class=AmendmentOperation, responses=problems(401, 404, 422, 503))
-async def amend_environment(request: AnyRequest, name: FromPath[str]) -> EnvironmentView:
+async def amend_environment(request: AnyRequest, name: EnvironmentInPath) -> EnvironmentView:
     """Changes lifetime, hold or labels; containers are not touched."""
     agent = _agent(request)
     wanted = await read_json(request, AmendmentRequest)
@@ -238,7 +251,11 @@ def _amendment(agent: Agent, wanted: AmendmentRequest) -> Amendment:
     responses={**_ENDED, **problems(401, 404, 409, 422, 500, 503)},
 )
 async def delete_environment(
-    request: AnyRequest, name: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest,
+    name: EnvironmentInPath,
+    force: Annotated[
+        bool, QueryParameter(description="`true` removes it also while it is held.")
+    ] = False,
 ) -> Response[OperationView]:
     """Removes an environment with its containers, networks, volumes, own images and files.
 
@@ -253,21 +270,25 @@ async def delete_environment(
 
 
 @post("/{name:str}/start", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
-async def start_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
+async def start_environment(
+    request: AnyRequest, name: EnvironmentInPath
+) -> Response[OperationView]:
     """Starts all containers that do not run."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.start(n, asked=a))
 
 
 @post("/{name:str}/stop", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
-async def stop_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
+async def stop_environment(request: AnyRequest, name: EnvironmentInPath) -> Response[OperationView]:
     """Stops all containers; nothing is removed."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.stop(n, asked=a))
 
 
 @post("/{name:str}/restart", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
-async def restart_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
+async def restart_environment(
+    request: AnyRequest, name: EnvironmentInPath
+) -> Response[OperationView]:
     """Stops the containers and starts the same ones again."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.restart(n, asked=a))
@@ -275,7 +296,14 @@ async def restart_environment(request: AnyRequest, name: FromPath[str]) -> Respo
 
 @post("/{name:str}/rebuild", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
 async def rebuild_environment(
-    request: AnyRequest, name: FromPath[str], no_cache: FromQuery[bool] = False
+    request: AnyRequest,
+    name: EnvironmentInPath,
+    no_cache: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` runs every build step again, also where its input is the same."
+        ),
+    ] = False,
 ) -> Response[OperationView]:
     """Builds the images again and makes all containers anew; volumes stay.
 
@@ -289,7 +317,9 @@ async def rebuild_environment(
 
 
 @post("/{name:str}/reset", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
-async def reset_environment(request: AnyRequest, name: FromPath[str]) -> Response[OperationView]:
+async def reset_environment(
+    request: AnyRequest, name: EnvironmentInPath
+) -> Response[OperationView]:
     """Makes containers, networks and volumes anew from the images at hand, in seconds."""
     agent = _agent(request)
     return await _change(request, name, lambda n, a: agent.lifecycle.reset(n, asked=a))
@@ -307,8 +337,11 @@ async def _change(
 @get("/{name:str}/timeline", responses=problems(401, 404, 422, 503))
 async def environment_timeline(
     request: AnyRequest,
-    name: FromPath[str],
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 200,
+    name: EnvironmentInPath,
+    limit: Annotated[
+        int,
+        QueryParameter(ge=1, le=1000, description="How many entries are told at most, the newest."),
+    ] = 200,
 ) -> Timeline:
     """Why it is as it is: who asked for what, each step, exits, health, kills, lifetime."""
     entries = await _agent(request).chronicle.of(environment_name(name), limit)

@@ -14,7 +14,7 @@ from litestar.openapi.spec import (
     Schema,
 )
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.errors import AgentError, RequestUnreadable
@@ -27,6 +27,9 @@ from entrypoints.http.audit import tell
 from entrypoints.http.bodies import chunks, read_json
 from entrypoints.http.disconnects import while_connected
 from entrypoints.http.documented_bodies import takes_bytes, takes_json
+from entrypoints.http.parameters import (
+    Force,
+)
 from entrypoints.http.problems import problem_of
 from entrypoints.http.registries import CredentialsRequest
 from entrypoints.http.responses import problems
@@ -119,9 +122,7 @@ async def _events(request: AnyRequest, pulls: Pulls, key: PullKey) -> AsyncItera
     request_max_body_size=None,
     responses=problems(401, 408, 409, 413, 422, 502, 503, 504, 507),
 )
-async def load_images(
-    request: AnyRequest, force: FromQuery[bool] = False
-) -> Response[LoadedImages]:
+async def load_images(request: AnyRequest, force: Force = False) -> Response[LoadedImages]:
     """Takes images from an archive as `docker save` writes it, plain or through gzip.
 
     The raw body goes to the Engine as it comes. An archive that gives an image one of the agent's

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.params import FromQuery, PathParameter, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.engine_images import (
     EngineImage,
@@ -25,19 +25,17 @@ from entrypoints.agent import Agent
 from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.parameters import (
+    DryRun,
+    Force,
+    Fresh,
+    ImageReference,
+    Labels,
+    Limit,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
-
-Reference = Annotated[
-    str,
-    PathParameter(
-        description="A name, with its slashes as they are, or how an identifier begins. Names of "
-        "one word that are also calls need their tag: `pull:latest`.",
-    ),
-]
-
-Limit = Annotated[int, QueryParameter(ge=1, le=5000)]
 
 
 class ImageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,11 +151,24 @@ def _details(details: ImageDetails, users: ImageUsers) -> ImageDetailsView:
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_images(
     request: AnyRequest,
-    name: FromQuery[str | None] = None,
-    label: FromQuery[tuple[str, ...]] = (),
-    dangling: FromQuery[bool | None] = None,
-    unused: FromQuery[bool | None] = None,
-    fresh: FromQuery[bool] = False,
+    name: Annotated[
+        str | None, QueryParameter(description="Only those with this in one of their names.")
+    ] = None,
+    label: Labels = (),
+    dangling: Annotated[
+        bool | None,
+        QueryParameter(
+            description="`true` lists only those that no name leads to, `false` only others."
+        ),
+    ] = None,
+    unused: Annotated[
+        bool | None,
+        QueryParameter(
+            description="`true` lists only those that no container was made from and no "
+            "environment would start, `false` only others."
+        ),
+    ] = None,
+    fresh: Fresh = False,
     limit: Limit = 500,
 ) -> ImageList:
     """All images of the host, and who uses each.
@@ -173,7 +184,7 @@ async def list_images(
 
 @get("/{image:path}", responses=problems(401, 404, 409, 422, 502, 503))
 async def inspect_image(
-    request: AnyRequest, image: Reference, fresh: FromQuery[bool] = False
+    request: AnyRequest, image: ImageReference, fresh: Fresh = False
 ) -> ImageDetailsView:
     """One image: its configuration, layers, history, and who uses it (`fresh=true` asks now)."""
     found = await _agent(request).images.host.inspect(_reference(image), fresh=fresh)
@@ -186,7 +197,7 @@ async def inspect_image(
     operation_class=takes_json(TagRequest, {"source": "busybox", "target": "labs/shell:2"}),
     responses=problems(401, 404, 408, 409, 413, 422, 502, 503),
 )
-async def tag_image(request: AnyRequest, force: FromQuery[bool] = False) -> Response[ImageView]:
+async def tag_image(request: AnyRequest, force: Force = False) -> Response[ImageView]:
     """Gives an image one name more, which until now may have been another's.
 
     `force=true` also where an environment counts on what the name means now. Names that the agent
@@ -200,7 +211,7 @@ async def tag_image(request: AnyRequest, force: FromQuery[bool] = False) -> Resp
 
 @delete("/{image:path}", status_code=200, responses=problems(401, 404, 409, 422, 502, 503))
 async def remove_image(
-    request: AnyRequest, image: Reference, force: FromQuery[bool] = False
+    request: AnyRequest, image: ImageReference, force: Force = False
 ) -> ImageRemoval:
     """Takes a name away, and the image with it when that was its last; an identifier takes it all.
 
@@ -215,9 +226,15 @@ async def remove_image(
 @post("/prune", status_code=200, responses=problems(401, 422, 502, 503))
 async def prune_images(
     request: AnyRequest,
-    all_unused: Annotated[bool, QueryParameter(name="all")] = False,
-    label: FromQuery[tuple[str, ...]] = (),
-    dry_run: FromQuery[bool] = False,
+    all_unused: Annotated[
+        bool,
+        QueryParameter(
+            name="all",
+            description="`true` takes all that nobody uses, not only those without a name.",
+        ),
+    ] = False,
+    label: Labels = (),
+    dry_run: DryRun = False,
 ) -> Response[ImagePruneResult]:
     """Removes dangling images, or with `all=true` all that nobody uses; `dry_run` tells which.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.engine_networks import (
     BRIDGE,
@@ -23,11 +23,21 @@ from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.moments import ago
+from entrypoints.http.parameters import (
+    DryRun,
+    Force,
+    Labels,
+    Limit,
+    NamePart,
+    NetworkReference,
+    OfDriver,
+    OfEnvironment,
+    OlderThan,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-Limit = Annotated[int, QueryParameter(ge=1, le=5000)]
 
 _NETWORK_EXAMPLE = {
     "name": "course-web",
@@ -132,11 +142,17 @@ def _details(owned: OwnedNetwork, details: NetworkDetails) -> NetworkDetailsView
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_networks(
     request: AnyRequest,
-    name: FromQuery[str] = "",
-    label: FromQuery[tuple[str, ...]] = (),
-    driver: FromQuery[str] = "",
-    environment: FromQuery[str] = "",
-    unused: FromQuery[bool | None] = None,
+    name: NamePart = "",
+    label: Labels = (),
+    driver: OfDriver = "",
+    environment: OfEnvironment = "",
+    unused: Annotated[
+        bool | None,
+        QueryParameter(
+            description="`true` lists only those that no container is in, stopped ones counted; "
+            "`false` only others."
+        ),
+    ] = None,
     limit: Limit = 500,
 ) -> NetworkList:
     """All networks of the host, Docker's own too, sorted by name.
@@ -157,7 +173,7 @@ async def list_networks(
 
 
 @get("/{reference:str}", responses=problems(401, 404, 409, 422, 502, 503))
-async def inspect_network(request: AnyRequest, reference: FromPath[str]) -> NetworkDetailsView:
+async def inspect_network(request: AnyRequest, reference: NetworkReference) -> NetworkDetailsView:
     """One network and the containers in it, by its name or how its identifier begins."""
     return _details(*await _agent(request).networks.host.inspect(reference))
 
@@ -197,7 +213,7 @@ async def create_network(request: AnyRequest) -> Response[NetworkDetailsView]:
     responses=problems(401, 404, 408, 409, 413, 422, 502, 503),
 )
 async def connect_container(
-    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: NetworkReference, force: Force = False
 ) -> Response[NetworkDetailsView]:
     """Lets a container join, with `aliases` and a fixed `ipv4_address` where it shall have them.
 
@@ -219,7 +235,7 @@ async def connect_container(
     responses=problems(401, 404, 408, 409, 413, 422, 502, 503),
 )
 async def disconnect_container(
-    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: NetworkReference, force: Force = False
 ) -> Response[NetworkDetailsView]:
     """Takes a container out; `force=true` also where one of both belongs to an environment."""
     wanted = await read_json(request, DetachmentRequest)
@@ -232,7 +248,7 @@ async def disconnect_container(
 
 @delete("/{reference:str}", status_code=204, responses=problems(401, 404, 409, 422, 502, 503))
 async def remove_network(
-    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: NetworkReference, force: Force = False
 ) -> None:
     """Removes a network that nobody is in; `force=true` also one of an environment."""
     await _agent(request).networks.host.remove(reference, force=force)
@@ -241,9 +257,9 @@ async def remove_network(
 @post("/prune", status_code=200, responses=problems(401, 422, 502, 503))
 async def prune_networks(
     request: AnyRequest,
-    dry_run: FromQuery[bool] = False,
-    label: FromQuery[tuple[str, ...]] = (),
-    older_than: FromQuery[str | None] = None,
+    dry_run: DryRun = False,
+    label: Labels = (),
+    older_than: OlderThan = None,
 ) -> PrunedNetworks:
     """Removes networks that no container is in, stopped ones counted, and no environment owns.
 

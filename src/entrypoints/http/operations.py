@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, Router, delete, get
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.names import OperationId, environment_name
@@ -14,6 +14,9 @@ from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.changes import OperationView, answered, caller_name, operation_view
 from entrypoints.http.documented_headers import EventsOperation, WaitOperation
+from entrypoints.http.parameters import (
+    OperationInPath,
+)
 from entrypoints.http.request_headers import last_event_id
 from entrypoints.http.responses import problems
 
@@ -29,8 +32,12 @@ class OperationList(msgspec.Struct, frozen=True, kw_only=True):
 @get("/", responses=problems(401, 422, 503))
 async def list_operations(
     request: AnyRequest,
-    environment: FromQuery[str | None] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 100,
+    environment: Annotated[
+        str | None, QueryParameter(description="Only those of the environment of this name.")
+    ] = None,
+    limit: Annotated[
+        int, QueryParameter(ge=1, le=1000, description="How many are listed at most, the newest.")
+    ] = 100,
 ) -> OperationList:
     """The newest operations, of one environment or of all."""
     agent = _agent(request)
@@ -42,7 +49,7 @@ async def list_operations(
 
 
 @get("/{operation:str}", responses=problems(401, 404, 503))
-async def get_operation(request: AnyRequest, operation: FromPath[str]) -> OperationView:
+async def get_operation(request: AnyRequest, operation: OperationInPath) -> OperationView:
     """One operation: its state, its step, how it ended and why."""
     agent = _agent(request)
     return operation_view(agent, await agent.operations.get(OperationId(operation)))
@@ -62,7 +69,7 @@ async def get_operation(request: AnyRequest, operation: FromPath[str]) -> Operat
         **problems(401, 404, 503),
     },
 )
-async def follow_operation(request: AnyRequest, operation: FromPath[str]) -> Stream:
+async def follow_operation(request: AnyRequest, operation: OperationInPath) -> Stream:
     """Each state, step and line of output as it happens, from the beginning, until it ends.
 
     Events are numbered: whoever comes back with `Last-Event-ID` gets what came after. The stream
@@ -94,7 +101,7 @@ async def _events(agent: Agent, operation: OperationId, after: int) -> AsyncIter
     },
 )
 async def cancel_operation(
-    request: AnyRequest, operation: FromPath[str]
+    request: AnyRequest, operation: OperationInPath
 ) -> Response[OperationView]:
     """Cancels an operation: one that waits at once, one that runs as soon as it is undone.
 

@@ -1,15 +1,18 @@
 """Credentials that are kept for registries: ``/api/v1/registries``."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, put
-from litestar.params import FromPath, FromQuery
+from litestar.params import QueryParameter
 
 from domain.registry_credentials import KeptRegistry, RegistryCredentials
 from entrypoints.agent import Agent
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
+from entrypoints.http.parameters import (
+    RegistryInPath,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -51,7 +54,11 @@ async def list_registries(request: AnyRequest) -> RegistryList:
     responses=problems(401, 403, 408, 413, 422, 500, 502, 503, 504, 507),
 )
 async def keep_registry(
-    request: AnyRequest, registry: FromPath[str], check: FromQuery[bool] = True
+    request: AnyRequest,
+    registry: RegistryInPath,
+    check: Annotated[
+        bool, QueryParameter(description="`false` keeps them without trying them at the registry.")
+    ] = True,
 ) -> Response[KeptRegistry]:
     """Keeps credentials for a registry (`docker.io`, `registry.example.com`, `10.0.0.5:5000`).
 
@@ -64,7 +71,7 @@ async def keep_registry(
 
 
 @delete("/{registry:str}", status_code=204, responses=problems(401, 404, 422, 500, 503, 507))
-async def forget_registry(request: AnyRequest, registry: FromPath[str]) -> None:
+async def forget_registry(request: AnyRequest, registry: RegistryInPath) -> None:
     """Forgets the credentials of a registry."""
     await _agent(request).images.registries.forget(registry)
 

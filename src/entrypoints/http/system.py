@@ -1,10 +1,10 @@
-"""The agent and its host: health, readiness, information, resources, metrics, pages."""
+"""The agent and its host: health, readiness, information, resources, metrics."""
 
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.concurrency import sync_to_thread
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -13,9 +13,7 @@ from domain.ports.firewall import FirewallState
 from domain.resources import FileSystem, MemoryUsage, NetworkCounters
 from domain.usecases.health import HealthReport
 from entrypoints.agent import Agent, Exposition
-from entrypoints.http.answer_examples import with_examples
 from entrypoints.http.auth import MONITORING, OPEN
-from entrypoints.http.docs import render_page
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -192,23 +190,6 @@ async def metrics(request: AnyRequest) -> Response[str]:
     return Response(text.decode(), media_type=_PROMETHEUS_TEXT)
 
 
-@get("/openapi.json", opt=MONITORING, include_in_schema=False)
-async def openapi(request: AnyRequest) -> Response[bytes]:
-    """This API as an OpenAPI document."""
-    document = msgspec.json.encode(with_examples(request.app.openapi_schema.to_schema()))
-    return Response(document, media_type=MediaType.JSON)
-
-
-@get("/docs", opt=MONITORING, include_in_schema=False)
-async def docs(request: AnyRequest) -> Response[str]:
-    """This API to read; the page needs nothing from elsewhere."""
-    page = render_page(with_examples(request.app.openapi_schema.to_schema()))
-    return Response(page, media_type=MediaType.HTML, headers={"content-security-policy": _POLICY})
-
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
-
 def _agent(request: AnyRequest) -> Agent:
     agent: Agent = request.app.state.agent
     return agent
@@ -216,6 +197,6 @@ def _agent(request: AnyRequest) -> Agent:
 
 router = Router(
     path="/",
-    route_handlers=[health, ready, info, resources, metrics, openapi, docs],
+    route_handlers=[health, ready, info, resources, metrics],
     tags=["system"],
 )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, get, post
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.disk_usage import DiskUsage
 from domain.errors import RequestUnreadable
@@ -13,6 +13,11 @@ from domain.usecases.system_pruning import PruneKind, SystemPruned, SystemPruneW
 from entrypoints.agent import Agent
 from entrypoints.http.documented_answers import answers_with
 from entrypoints.http.moments import ago, moment_or_ago
+from entrypoints.http.parameters import (
+    DryRun,
+    Labels,
+    OlderThan,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -86,12 +91,29 @@ async def disk_usage(request: AnyRequest) -> DiskView:
 )
 async def prune_system(
     request: AnyRequest,
-    kind: FromQuery[tuple[PruneKind, ...]] = (),
-    dry_run: FromQuery[bool] = False,
-    all_unused: Annotated[bool, QueryParameter(name="all")] = False,
-    label: FromQuery[tuple[str, ...]] = (),
-    older_than: FromQuery[str | None] = None,
-    until: FromQuery[str | None] = None,
+    kind: Annotated[
+        tuple[PruneKind, ...],
+        QueryParameter(
+            description="What is pruned; left out, all kinds but volumes. May come several times."
+        ),
+    ] = (),
+    dry_run: DryRun = False,
+    all_unused: Annotated[
+        bool,
+        QueryParameter(
+            name="all",
+            description="`true` takes all images and volumes that nobody uses, named ones too.",
+        ),
+    ] = False,
+    label: Labels = (),
+    older_than: OlderThan = None,
+    until: Annotated[
+        str | None,
+        QueryParameter(
+            description="Only what was made before this moment, or so long ago; in place of "
+            "`older_than`."
+        ),
+    ] = None,
 ) -> Response[SystemPruned]:
     """Removes what nobody needs, of every `kind` that is named; `dry_run=true` only tells what.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Annotated, Any
 
 from litestar import Request, Router, get, put
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, FromQuery
+from litestar.params import QueryParameter
 from litestar.response import Stream
 
 from domain.errors import RequestUnreadable
@@ -14,6 +14,10 @@ from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.bodies import chunks
 from entrypoints.http.documented_bodies import takes_bytes
+from entrypoints.http.parameters import (
+    VolumeName,
+    VolumeReference,
+)
 from entrypoints.http.responses import problems
 from entrypoints.http.volumes import VolumeView, volume_view
 
@@ -31,7 +35,7 @@ _ARCHIVES = (_TAR, "application/gzip", "application/octet-stream")
         **problems(401, 404, 409, 422, 502, 503),
     },
 )
-async def back_up_volume(request: AnyRequest, reference: FromPath[str]) -> Stream:
+async def back_up_volume(request: AnyRequest, reference: VolumeReference) -> Stream:
     """What a volume holds, as a tar, with owners, modes and links; sent as it is read.
 
     Containers may write to it meanwhile: stop them for an archive of one moment. An answer that
@@ -61,9 +65,21 @@ async def _passed_on(stack: AsyncExitStack, pieces: AsyncIterator[bytes]) -> Asy
 )
 async def restore_volume(
     request: AnyRequest,
-    name: FromPath[str],
-    clear: FromQuery[bool] = False,
-    force: FromQuery[bool] = False,
+    name: VolumeName,
+    clear: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` lets go what the volume holds; else one that holds something is "
+            "left alone (409)."
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` also writes into a volume that containers mount, or that an "
+            "environment owns."
+        ),
+    ] = False,
 ) -> VolumeView:
     """Unpacks a tar, plain or through gzip, into a volume, which is made if need be.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import QueryParameter
 
 from domain.engine_volumes import LOCAL, VolumeOrder, VolumeUser
 from domain.usecases.volume_pruning import PrunedVolumes, VolumePruneWish
@@ -16,11 +16,21 @@ from entrypoints.http.audit import tell
 from entrypoints.http.bodies import read_json
 from entrypoints.http.documented_bodies import takes_json
 from entrypoints.http.moments import ago
+from entrypoints.http.parameters import (
+    DryRun,
+    Force,
+    Labels,
+    Limit,
+    NamePart,
+    OfDriver,
+    OfEnvironment,
+    OlderThan,
+    VolumeReference,
+)
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-Limit = Annotated[int, QueryParameter(ge=1, le=5000)]
 
 _EXAMPLE = {"name": "web-101-data", "labels": {"course": "web-101"}}
 
@@ -82,12 +92,22 @@ def volume_view(owned: OwnedVolume) -> VolumeView:
 @get("/", responses=problems(401, 422, 502, 503))
 async def list_volumes(
     request: AnyRequest,
-    name: FromQuery[str] = "",
-    label: FromQuery[tuple[str, ...]] = (),
-    driver: FromQuery[str] = "",
-    environment: FromQuery[str] = "",
-    unused: FromQuery[bool | None] = None,
-    size: FromQuery[bool] = False,
+    name: NamePart = "",
+    label: Labels = (),
+    driver: OfDriver = "",
+    environment: OfEnvironment = "",
+    unused: Annotated[
+        bool | None,
+        QueryParameter(
+            description="`true` lists only those that no container mounts, `false` only others."
+        ),
+    ] = None,
+    size: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` measures what they hold, for which Docker looks through all files."
+        ),
+    ] = False,
     limit: Limit = 500,
 ) -> VolumeList:
     """All volumes of the host, with who mounts each, sorted by name.
@@ -109,7 +129,14 @@ async def list_volumes(
 
 @get("/{reference:str}", responses=problems(401, 404, 409, 422, 502, 503))
 async def inspect_volume(
-    request: AnyRequest, reference: FromPath[str], size: FromQuery[bool] = True
+    request: AnyRequest,
+    reference: VolumeReference,
+    size: Annotated[
+        bool,
+        QueryParameter(
+            description="`true` measures what they hold, for which Docker looks through all files."
+        ),
+    ] = True,
 ) -> VolumeView:
     """One volume, by its name or, where Docker made that up, by how it begins.
 
@@ -142,7 +169,7 @@ async def create_volume(request: AnyRequest) -> Response[VolumeView]:
 
 @delete("/{reference:str}", status_code=204, responses=problems(401, 404, 409, 422, 502, 503))
 async def remove_volume(
-    request: AnyRequest, reference: FromPath[str], force: FromQuery[bool] = False
+    request: AnyRequest, reference: VolumeReference, force: Force = False
 ) -> None:
     """Removes a volume that no container mounts; `force=true` also one of an environment."""
     await _agent(request).volumes.host.remove(reference, force=force)
@@ -151,10 +178,12 @@ async def remove_volume(
 @post("/prune", status_code=200, responses=problems(401, 422, 502, 503))
 async def prune_volumes(
     request: AnyRequest,
-    all_unused: Annotated[bool, QueryParameter(name="all")] = False,
-    dry_run: FromQuery[bool] = False,
-    label: FromQuery[tuple[str, ...]] = (),
-    older_than: FromQuery[str | None] = None,
+    all_unused: Annotated[
+        bool, QueryParameter(name="all", description="`true` takes those too that somebody named.")
+    ] = False,
+    dry_run: DryRun = False,
+    label: Labels = (),
+    older_than: OlderThan = None,
 ) -> PrunedVolumes:
     """Removes volumes that no container mounts, stopped ones counted, and no environment owns.
 
