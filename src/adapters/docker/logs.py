@@ -1,6 +1,8 @@
 """The output of containers."""
 
+import heapq
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,7 +13,17 @@ from docker import APIClient
 
 from adapters.docker.client import EngineClient
 from adapters.docker.log_lines import LogDecoder
+from adapters.docker.printed_lines import (
+    Following,
+    Printed,
+    Turns,
+    cutter,
+    feed_of_printed,
+    lost_text,
+    printed,
+)
 from adapters.docker.streams import Answer, Feed, Stream, Streams
+from domain.batches import Batches
 from domain.containers import Container, LogLine
 from domain.errors import EngineRefused
 
@@ -19,6 +31,8 @@ THREADS = 200
 """How many containers' outputs are read at once."""
 
 _MICROSECOND = 1e-6
+
+_MOST_AT_ONCE = 500
 
 
 class DockerLogs:
@@ -34,6 +48,7 @@ class DockerLogs:
         self._client = client
         self._seconds = client.limits.ask_seconds
         self._streams = Streams(THREADS, wait_seconds=self._seconds)
+        self._turns = Turns()
 
     def end(self) -> None:
         """Ends all that is being followed."""
@@ -47,7 +62,7 @@ class DockerLogs:
         tail: int | None = None,
         since: datetime | None = None,
         follow: bool = False,
-    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+    ) -> AsyncIterator[Batches[LogLine]]:
         """The lines of several containers together."""
         now = time.time()
         parameters = {"tail": "all" if tail is None else str(tail), "until": f"{now:.6f}"}
@@ -55,9 +70,10 @@ class DockerLogs:
             parameters["since"] = f"{since.timestamp():.6f}"
         with_terminal = await self._terminals(containers)
         async with self._streams.open() as stream:
-            yield self._lines(
+            batches = self._batches(
                 stream, containers, with_terminal, parameters, follow_from=now if follow else None
             )
+            yield Batches.of(batches)
 
     async def _terminals(self, containers: Sequence[Container]) -> set[str]:
         """Those that print to a terminal, which knows no standard error."""
@@ -67,7 +83,7 @@ class DockerLogs:
 
         return await self._client.look("looking at containers", work)
 
-    async def _lines(
+    async def _batches(
         self,
         stream: Stream,
         containers: Sequence[Container],
@@ -75,41 +91,43 @@ class DockerLogs:
         parameters: dict[str, str],
         *,
         follow_from: float | None,
-    ) -> AsyncIterator[LogLine]:
-        feeds = []
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        before = []
         for container in containers:
-            feed: Feed[LogLine] = Feed(lossy=False)
+            feed: Feed[Printed[LogLine]] = feed_of_printed(lossy=False)
             await self._start(stream, feed, container, with_terminal, parameters)
-            feeds.append(feed)
-        async for line in _sorted(feeds):
-            yield line
+            before.append(Following(feed, self._turns, _mark))
+        async for lines in _sorted(before):
+            yield lines
         if follow_from is None:
             return
-        together: Feed[LogLine] = Feed(lossy=True)
+        together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
         from_now_on = {"follow": "1", "since": f"{follow_from + _MICROSECOND:.6f}"}
         for container in containers:
             if container.running:
                 await self._start(stream, together, container, with_terminal, from_now_on)
-        async for line in _marked(together):
-            yield line
+        following = Following(together, self._turns, _mark)
+        while lines := await following.next():
+            yield lines
 
     async def _start(
         self,
         stream: Stream,
-        feed: Feed[LogLine],
+        feed: Feed[Printed[LogLine]],
         container: Container,
         with_terminal: set[str],
         parameters: dict[str, str],
     ) -> None:
-        decoder = LogDecoder(container, terminal=container.id in with_terminal)
+        decoder = LogDecoder(container)
+        frames = cutter(terminal=container.id in with_terminal)
+        live = "follow" in parameters
 
         def pump(answer: Answer) -> None:
             try:
                 for piece in answer.pieces():
-                    for line in decoder.feed(piece):
-                        feed.put(line)
-                for line in decoder.end():
-                    feed.put(line)
+                    if found := frames.feed(piece):
+                        feed.put(printed(decoder, found, live=live))
+                feed.put(printed(decoder, frames.end(), live=live, last=True), lossy=False)
             except EngineRefused:
                 return  # it has gone meanwhile, or keeps no log
 
@@ -119,7 +137,7 @@ class DockerLogs:
             f"/containers/{quote(container.id, safe='')}/logs",
             asked,
             seconds=self._seconds,
-            endless="follow" in asked,
+            endless=live,
         )
         await stream.start(answer, feed, pump)
 
@@ -132,37 +150,40 @@ def _has_terminal(api: APIClient, container_id: str) -> bool:
     return bool((body.get("Config") or {}).get("Tty"))
 
 
-async def _sorted(feeds: Sequence[Feed[LogLine]]) -> AsyncIterator[LogLine]:
-    """The lines of several feeds, each of which is in order, by time."""
-    waiting: list[tuple[datetime, int, LogLine]] = []
-    for number, feed in enumerate(feeds):
-        line, _ = await feed.next()
-        if line is not None:
-            waiting.append((line.at or _BEGINNING, number, line))
-    while waiting:
-        waiting.sort(key=lambda entry: entry[:2])
-        _, number, line = waiting.pop(0)
-        yield line
-        following, _ = await feeds[number].next()
-        if following is not None:
-            waiting.append((following.at or _BEGINNING, number, following))
+class _Source:
+    """The lines of one container, which are in order."""
+
+    def __init__(self, lines: Following[LogLine]) -> None:
+        self._lines = lines
+        self.waiting: deque[LogLine] = deque()
+
+    async def fill(self) -> bool:
+        """Waits for lines; whether there are any more."""
+        self.waiting.extend(await self._lines.next())
+        return bool(self.waiting)
+
+
+async def _sorted(before: Sequence[Following[LogLine]]) -> AsyncIterator[Sequence[LogLine]]:
+    """The lines of several containers, each of which is in order, by time."""
+    sources = [_Source(lines) for lines in before]
+    heap = [(s.waiting[0].at or _BEGINNING, n) for n, s in enumerate(sources) if await s.fill()]
+    heapq.heapify(heap)
+    found: list[LogLine] = []
+    while heap:
+        _, number = heap[0]
+        source = sources[number]
+        found.append(source.waiting.popleft())
+        if len(found) >= _MOST_AT_ONCE or not source.waiting:
+            yield found
+            found = []
+        if source.waiting or await source.fill():
+            heapq.heapreplace(heap, (source.waiting[0].at or _BEGINNING, number))
+        else:
+            heapq.heappop(heap)
 
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-async def _marked(feed: Feed[LogLine]) -> AsyncIterator[LogLine]:
-    """The lines of a feed, with a mark where some were lost."""
-    while True:
-        line, lost = await feed.next()
-        if lost:
-            yield LogLine(
-                at=None,
-                container="",
-                service=None,
-                stream="agent",
-                text=f"… {lost} lines were left out, as they were not read in time",
-            )
-        if line is None:
-            return
-        yield line
+def _mark(lost: int) -> LogLine:
+    return LogLine(at=None, container="", service=None, stream="agent", text=lost_text(lost))

@@ -92,8 +92,8 @@ async def _lines(
 ) -> AsyncIterator[bytes]:
     try:
         async with agent.logs.read(containers, tail=tail, since=since, follow=follow) as lines:
-            async for line in lines:
-                yield _written(line, form, timestamps=timestamps)
+            while batch := await lines.next():
+                yield b"".join([_written(line, form, timestamps=timestamps) for line in batch])
     except AgentError as fault:
         # The answer has begun; all that can be done is to say why it ends.
         remark = LogLine(at=None, container="", service=None, stream="agent", text=fault.detail)
