@@ -42,6 +42,9 @@ class Chunks:
         Raises:
             ProtocolError: it is no body in chunks.
         """
+        if self.ended:
+            # Whatever comes behind it, nobody has asked for.
+            return b""
         if self._rest:
             data, self._rest = self._rest + data, b""
         found: list[bytes] = []
@@ -59,7 +62,6 @@ class Chunks:
                 break
             at, left = begin.end(), int(begin[1], 16)
             if not left:
-                # What may come after it, nobody has asked for.
                 self.ended = True
                 break
         self._left = left
