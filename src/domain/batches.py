@@ -53,3 +53,21 @@ class Batches(Generic[T]):
         item = self._waiting[self._at]
         self._at += 1
         return item
+
+
+class Common(tuple[T, ...]):  # noqa: SLOT001 - a tuple cannot have any
+    """A batch that many are given: what is made of it for one serves all."""
+
+    def __init__(self, _items: Sequence[T]) -> None:
+        self._made: dict[str, bytes] = {}
+
+    def made(self, form: str, make: Callable[[Sequence[T]], bytes]) -> bytes:
+        """What ``make`` makes of it; asked for once for each form."""
+        if form not in self._made:
+            self._made[form] = make(self)
+        return self._made[form]
+
+
+def made(batch: Sequence[T], form: str, make: Callable[[Sequence[T]], bytes]) -> bytes:
+    """What ``make`` makes of a batch, or has made of it for another before."""
+    return batch.made(form, make) if isinstance(batch, Common) else make(batch)

@@ -1,25 +1,31 @@
 """The output of single containers, byte by byte or line by line."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 from urllib.parse import quote
+
+import msgspec
 
 from adapters.docker.client import EngineClient
 from adapters.docker.message_frames import FramedLines, Frames, TerminalLines, is_after
 from adapters.docker.moments import engine_stamp, engine_time
 from adapters.docker.named import named, short
 from adapters.docker.printed_lines import (
+    PRINTED_MEANWHILE,
     Following,
     Printed,
     Turns,
     cutter,
     feed_of_printed,
+    is_behind,
     lost_text,
     printed,
 )
-from adapters.docker.streams import Answer, Feed, Streams
+from adapters.docker.shared_following import Place, Reading, Readings
+from adapters.docker.streams import Answer, Feed, Stream, Streams
 from domain.batches import Batches
 from domain.container_streams import OutputChoice, OutputLine
 
@@ -48,6 +54,7 @@ class DockerContainerOutput:
         self._client = client
         self._streams = Streams(THREADS, wait_seconds=client.limits.ask_seconds)
         self._turns = Turns()
+        self._readings: Readings[OutputLine] = Readings()
 
     def end(self) -> None:
         """Ends what is followed."""
@@ -59,24 +66,83 @@ class DockerContainerOutput:
     ) -> AsyncIterator[Batches[OutputLine]]:
         """What was printed, line by line, and what is printed until the container ends."""
         terminal = await self._has_terminal(container_id)
+        past = choice.since is None or choice.since.timestamp() < time.time()
+        if choice.follow and past and choice.until is None:
+            async with self._followed(container_id, choice, terminal=terminal) as batches:
+                yield batches
+            return
+        async with self._streams.open() as stream:
+            lines = await self._following(stream, container_id, choice, terminal=terminal)
+            yield Batches(lines.next)
+
+    @asynccontextmanager
+    async def _followed(
+        self, container_id: str, choice: OutputChoice, *, terminal: bool
+    ) -> AsyncIterator[Batches[OutputLine]]:
+        """What was printed, for one alone, and then what all who follow the same are told."""
+        began = time.time_ns()
+
+        def new() -> Reading[OutputLine]:
+            return self._reading(container_id, choice, began, terminal=terminal)
+
+        key = (container_id, choice.stdout, choice.stderr)
+        async with (
+            self._readings.joined(key, _mark, new) as place,
+            self._streams.open() as stream,
+        ):
+            await place.begin()
+            before = None
+            if choice.tail != 0 and not self._streams.ending:
+                earlier = msgspec.structs.replace(choice, follow=False)
+                before = await self._following(stream, container_id, earlier, terminal=terminal)
+            yield Batches(_Joined(before, place, engine_stamp(began).decode()).next)
+
+    def _reading(
+        self, container_id: str, choice: OutputChoice, began: int, *, terminal: bool
+    ) -> Reading[OutputLine]:
+        """What is printed from a moment on, for all."""
+
+        async def opening(stack: AsyncExitStack) -> Following[OutputLine]:
+            stream = await stack.enter_async_context(self._streams.open())
+            moment = datetime.fromtimestamp(began // 1000 / 1e6, UTC)
+            # To look for a moment in all that was ever printed takes the Engine long.
+            from_then = msgspec.structs.replace(choice, tail=PRINTED_MEANWHILE, since=moment)
+            return await self._following(
+                stream, container_id, from_then, terminal=terminal, reading=reading
+            )
+
+        reading = Reading(opening)
+        return reading
+
+    async def _following(
+        self,
+        stream: Stream,
+        container_id: str,
+        choice: OutputChoice,
+        *,
+        terminal: bool,
+        reading: Reading[OutputLine] | None = None,
+    ) -> Following[OutputLine]:
+        """The lines of an answer; what is live of them, as all of a common reading, can be lost."""
         decoder = TerminalLines() if terminal else FramedLines()
         frames = cutter(terminal=terminal)
         began = engine_stamp(time.time_ns()) if choice.follow else _NEVER
         feed: Feed[Printed[OutputLine]] = feed_of_printed(lossy=False)
 
         def pump(answer: Answer) -> None:
-            live = False
+            live = reading is not None
             with named("container", container_id):
                 for piece in answer.pieces():
                     if found := frames.feed(piece):
                         live = live or is_after(found[0], began)
+                        if reading is not None:
+                            reading.behind = is_behind(found[0])
                         feed.put(printed(decoder, found, live=live), lossy=live)
                 feed.put(printed(decoder, frames.end(), live=live, last=True))
 
-        async with self._streams.open() as stream:
-            answer = self._answer(container_id, choice, timestamps=True)
-            await stream.start(answer, feed, pump)
-            yield Batches(Following(feed, self._turns, _mark).next)
+        answer = self._answer(container_id, choice, timestamps=True)
+        await stream.start(answer, feed, pump)
+        return Following(feed, self._turns, _mark)
 
     @asynccontextmanager
     async def raw(
@@ -129,6 +195,40 @@ def _parameters(choice: OutputChoice, *, timestamps: bool) -> dict[str, str]:
     if choice.until is not None:
         asked["until"] = engine_time(choice.until)
     return asked
+
+
+class _Joined:
+    """What was printed, and then what is printed; no line comes twice, and none between is lost.
+
+    Args:
+        before: what was printed.
+        place: among those who follow, taken before that was asked for.
+        began: when, as lines have it.
+    """
+
+    def __init__(
+        self, before: Following[OutputLine] | None, place: Place[OutputLine], began: str
+    ) -> None:
+        self._before = before
+        self._place = place
+        self._seen = began
+
+    async def next(self) -> Sequence[OutputLine]:
+        """The next lines; none at the end."""
+        while self._before is not None:
+            if lines := await self._before.next():
+                self._seen = max(self._seen, *(line.at for line in lines))
+                return lines
+            self._before = None
+            self._place.pass_over(lambda line: line.at <= self._seen)
+        while lines := await self._place.next():
+            if not self._seen:
+                return lines
+            fresh = [line for line in lines if not line.at or line.at > self._seen]
+            if fresh:
+                self._seen = ""
+                return fresh
+        return ()
 
 
 def _mark(lost: int) -> OutputLine:

@@ -4,7 +4,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -14,14 +14,17 @@ from docker import APIClient
 from adapters.docker.client import EngineClient
 from adapters.docker.log_lines import LogDecoder
 from adapters.docker.printed_lines import (
+    PRINTED_MEANWHILE,
     Following,
     Printed,
     Turns,
     cutter,
     feed_of_printed,
+    is_behind,
     lost_text,
     printed,
 )
+from adapters.docker.shared_following import Place, Reading, Readings
 from adapters.docker.streams import Answer, Feed, Stream, Streams
 from domain.batches import Batches
 from domain.containers import Container, LogLine
@@ -33,6 +36,8 @@ THREADS = 200
 _MICROSECOND = 1e-6
 
 _MOST_AT_ONCE = 500
+
+_SOON_SECONDS = 1.0
 
 
 class DockerLogs:
@@ -49,6 +54,7 @@ class DockerLogs:
         self._seconds = client.limits.ask_seconds
         self._streams = Streams(THREADS, wait_seconds=self._seconds)
         self._turns = Turns()
+        self._readings: Readings[LogLine] = Readings()
 
     def end(self) -> None:
         """Ends all that is being followed."""
@@ -69,11 +75,41 @@ class DockerLogs:
         if since is not None:
             parameters["since"] = f"{since.timestamp():.6f}"
         with_terminal = await self._terminals(containers)
-        async with self._streams.open() as stream:
-            batches = self._batches(
-                stream, containers, with_terminal, parameters, follow_from=now if follow else None
-            )
+        running = tuple(container for container in containers if container.running)
+
+        def new() -> Reading[LogLine]:
+            return self._reading(running, with_terminal, now)
+
+        async with AsyncExitStack() as stack:
+            place = None
+            if follow:
+                key = tuple((c.id, c.name, c.service) for c in running)
+                place = await stack.enter_async_context(self._readings.joined(key, _mark, new))
+            stream = await stack.enter_async_context(self._streams.open())
+            batches = self._batches(stream, containers, with_terminal, parameters, place)
             yield Batches.of(batches)
+
+    def _reading(
+        self, containers: Sequence[Container], with_terminal: set[str], began: float
+    ) -> Reading[LogLine]:
+        """What containers print from a moment on, for all."""
+        parameters = {"follow": "1", "since": f"{began + _MICROSECOND:.6f}"}
+
+        async def opening(stack: AsyncExitStack) -> Following[LogLine]:
+            stream = await stack.enter_async_context(self._streams.open())
+            together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
+            if time.time() - began < _SOON_SECONDS:
+                # To look for a moment in all that was ever printed takes the Engine long.
+                parameters["tail"] = str(PRINTED_MEANWHILE)
+            for container in containers:
+                terminal = container.id in with_terminal
+                await self._start(
+                    stream, together, container, parameters, terminal=terminal, reading=reading
+                )
+            return Following(together, self._turns, _mark)
+
+        reading = Reading(opening)
+        return reading
 
     async def _terminals(self, containers: Sequence[Container]) -> set[str]:
         """Those that print to a terminal, which knows no standard error."""
@@ -89,43 +125,41 @@ class DockerLogs:
         containers: Sequence[Container],
         with_terminal: set[str],
         parameters: dict[str, str],
-        *,
-        follow_from: float | None,
+        place: Place[LogLine] | None,
     ) -> AsyncIterator[Sequence[LogLine]]:
         before = []
         for container in containers:
             feed: Feed[Printed[LogLine]] = feed_of_printed(lossy=False)
-            await self._start(stream, feed, container, with_terminal, parameters)
+            terminal = container.id in with_terminal
+            await self._start(stream, feed, container, parameters, terminal=terminal)
             before.append(Following(feed, self._turns, _mark))
         async for lines in _sorted(before):
             yield lines
-        if follow_from is None:
-            return
-        together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
-        from_now_on = {"follow": "1", "since": f"{follow_from + _MICROSECOND:.6f}"}
-        for container in containers:
-            if container.running:
-                await self._start(stream, together, container, with_terminal, from_now_on)
-        following = Following(together, self._turns, _mark)
-        while lines := await following.next():
-            yield lines
+        if place is not None:
+            await place.begin()
+            async for lines in _later(place, float(parameters["until"])):
+                yield lines
 
     async def _start(
         self,
         stream: Stream,
         feed: Feed[Printed[LogLine]],
         container: Container,
-        with_terminal: set[str],
         parameters: dict[str, str],
+        *,
+        terminal: bool,
+        reading: Reading[LogLine] | None = None,
     ) -> None:
         decoder = LogDecoder(container)
-        frames = cutter(terminal=container.id in with_terminal)
+        frames = cutter(terminal=terminal)
         live = "follow" in parameters
 
         def pump(answer: Answer) -> None:
             try:
                 for piece in answer.pieces():
                     if found := frames.feed(piece):
+                        if reading is not None:
+                            reading.behind = is_behind(found[0])
                         feed.put(printed(decoder, found, live=live))
                 feed.put(printed(decoder, frames.end(), live=live, last=True), lossy=False)
             except EngineRefused:
@@ -183,6 +217,20 @@ async def _sorted(before: Sequence[Following[LogLine]]) -> AsyncIterator[Sequenc
 
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+async def _later(place: Place[LogLine], seconds: float) -> AsyncIterator[Sequence[LogLine]]:
+    """What is printed after a moment, of a reading that may have begun before."""
+    moment = _BEGINNING if place.first else datetime.fromtimestamp(seconds, UTC)
+    place.pass_over(lambda line: not _is_later(line, moment))
+    while lines := await place.next():
+        later = [line for line in lines if _is_later(line, moment)]
+        if later:
+            yield lines if len(later) == len(lines) else later
+
+
+def _is_later(line: LogLine, moment: datetime) -> bool:
+    return line.at is None or line.at > moment
 
 
 def _mark(lost: int) -> LogLine:

@@ -12,7 +12,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from adapters.docker.message_frames import Frame, Frames, WholeLines
+from adapters.docker.message_frames import Frame, Frames, WholeLines, is_after
+from adapters.docker.moments import engine_stamp
 from adapters.docker.streams import Feed, Losses
 
 L = TypeVar("L")
@@ -25,6 +26,11 @@ LINES_AT_ONCE = 20_000
 
 BETWEEN_SECONDS = 0.1
 """How long one who follows waits for the next batch; what comes meanwhile comes together."""
+
+PRINTED_MEANWHILE = 50_000
+"""How many lines can be printed while the Engine is asked for those from now on."""
+
+_BEHIND_NANOSECONDS = 2_000_000_000
 
 _WAITING_BYTES = 1024 * 1024
 _BATCH_BYTES = 32 * 1024
@@ -76,6 +82,11 @@ def printed(
 def cutter(*, terminal: bool) -> Frames | WholeLines:
     """What cuts a container's output, in a thread."""
     return WholeLines() if terminal else Frames()
+
+
+def is_behind(frame: Frame) -> bool:
+    """Whether a frame that has just been read was printed so long ago that its reader is behind."""
+    return not is_after(frame, engine_stamp(time.time_ns() - _BEHIND_NANOSECONDS))
 
 
 def feed_of_printed(*, lossy: bool) -> Feed[Printed[L]]:

@@ -334,11 +334,12 @@ class Streams:
         self._limiter = anyio.CapacityLimiter(limit)
         self._wait_seconds = wait_seconds
         self._open: set[Stream] = set()
-        self._ending = False
+        self.ending = False
+        """Whether nothing goes on any more."""
 
     def end(self) -> None:
         """Ends answers that go on, now and from now on; what came of them is still read."""
-        self._ending = True
+        self.ending = True
         for stream in self._open:
             stream.end()
 
@@ -346,7 +347,7 @@ class Streams:
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
         stream = Stream(self._limiter, self._wait_seconds)
-        if self._ending:
+        if self.ending:
             stream.end()
         self._open.add(stream)
         try:

@@ -11,7 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
-from domain.batches import Batches
+from domain.batches import Batches, made
 from domain.container_streams import OutputChoice, OutputLine
 from domain.errors import AgentError, RequestUnreadable, ResourceConflict
 from entrypoints.agent import Agent
@@ -115,11 +115,14 @@ async def _raw(
 async def _records(
     agent: Agent, container_id: str, choice: OutputChoice, form: str, *, left: float | None
 ) -> AsyncIterator[bytes]:
+    def written(batch: Sequence[OutputLine]) -> bytes:
+        return b"".join([_written(log_record(line), form) for line in batch])
+
     try:
         async with agent.containers.output.lines(container_id, choice) as lines:
             async for batch in _ended(_kept_alive(lines), left if choice.follow else None):
                 if batch:
-                    yield b"".join([_written(log_record(line), form) for line in batch])
+                    yield made(batch, form, written)
                 elif form == sse.MEDIA_TYPE:
                     yield sse.KEEP_ALIVE
     except AgentError as fault:
