@@ -20,7 +20,6 @@ from adapters.docker.printed_lines import (
     Turns,
     cutter,
     feed_of_printed,
-    is_behind,
     lost_text,
     printed,
 )
@@ -83,11 +82,22 @@ class DockerContainerOutput:
         began = time.time_ns()
 
         def new() -> Reading[OutputLine]:
-            return self._reading(container_id, choice, began, terminal=terminal)
+            return Reading(opening, _mark, began)
+
+        async def opening(
+            reading: Reading[OutputLine], stack: AsyncExitStack, since: int
+        ) -> Following[OutputLine]:
+            stream = await stack.enter_async_context(self._streams.open())
+            moment = datetime.fromtimestamp(since // 1000 / 1e6, UTC)
+            # To look for a moment in all that was ever printed takes the Engine long.
+            wanted = msgspec.structs.replace(choice, tail=PRINTED_MEANWHILE, since=moment)
+            return await self._following(
+                stream, container_id, wanted, terminal=terminal, reading=reading
+            )
 
         key = (container_id, choice.stdout, choice.stderr)
         async with (
-            self._readings.joined(key, _mark, new) as place,
+            self._readings.joined(key, new) as place,
             self._streams.open() as stream,
         ):
             await place.begin()
@@ -96,23 +106,6 @@ class DockerContainerOutput:
                 earlier = msgspec.structs.replace(choice, follow=False)
                 before = await self._following(stream, container_id, earlier, terminal=terminal)
             yield Batches(_Joined(before, place, engine_stamp(began).decode()).next)
-
-    def _reading(
-        self, container_id: str, choice: OutputChoice, began: int, *, terminal: bool
-    ) -> Reading[OutputLine]:
-        """What is printed from a moment on, for all."""
-
-        async def opening(stack: AsyncExitStack) -> Following[OutputLine]:
-            stream = await stack.enter_async_context(self._streams.open())
-            moment = datetime.fromtimestamp(began // 1000 / 1e6, UTC)
-            # To look for a moment in all that was ever printed takes the Engine long.
-            from_then = msgspec.structs.replace(choice, tail=PRINTED_MEANWHILE, since=moment)
-            return await self._following(
-                stream, container_id, from_then, terminal=terminal, reading=reading
-            )
-
-        reading = Reading(opening)
-        return reading
 
     async def _following(
         self,
@@ -136,7 +129,7 @@ class DockerContainerOutput:
                     if found := frames.feed(piece):
                         live = live or is_after(found[0], began)
                         if reading is not None:
-                            reading.behind = is_behind(found[0])
+                            reading.note(found[0])
                         feed.put(printed(decoder, found, live=live), lossy=live)
                 feed.put(printed(decoder, frames.end(), live=live, last=True))
 
@@ -231,7 +224,7 @@ class _Joined:
         return ()
 
 
-def _mark(lost: int) -> OutputLine:
+def _mark(lost: int | None) -> OutputLine:
     return OutputLine(at="", stream="agent", data=lost_text(lost).encode())
 
 

@@ -20,11 +20,10 @@ from adapters.docker.printed_lines import (
     Turns,
     cutter,
     feed_of_printed,
-    is_behind,
     lost_text,
     printed,
 )
-from adapters.docker.shared_following import Place, Reading, Readings
+from adapters.docker.shared_following import Opening, Place, Reading, Readings
 from adapters.docker.streams import Answer, Feed, Stream, Streams
 from domain.batches import Batches
 from domain.containers import Container, LogLine
@@ -33,11 +32,12 @@ from domain.errors import EngineRefused
 THREADS = 200
 """How many containers' outputs are read at once."""
 
-_MICROSECOND = 1e-6
+_MICROSECOND = 1_000
 
 _MOST_AT_ONCE = 500
 
-_SOON_SECONDS = 1.0
+_SOON = 1_000_000_000
+"""In nanoseconds, too."""
 
 
 class DockerLogs:
@@ -70,35 +70,37 @@ class DockerLogs:
         follow: bool = False,
     ) -> AsyncIterator[Batches[LogLine]]:
         """The lines of several containers together."""
-        now = time.time()
-        parameters = {"tail": "all" if tail is None else str(tail), "until": f"{now:.6f}"}
+        began = time.time_ns()
+        parameters = {"tail": "all" if tail is None else str(tail), "until": _engine_time(began)}
         if since is not None:
             parameters["since"] = f"{since.timestamp():.6f}"
         with_terminal = await self._terminals(containers)
         running = tuple(container for container in containers if container.running)
 
         def new() -> Reading[LogLine]:
-            return self._reading(running, with_terminal, now)
+            return Reading(self._opening(running, with_terminal), _mark, began)
 
         async with AsyncExitStack() as stack:
             place = None
             if follow:
                 key = tuple((c.id, c.name, c.service) for c in running)
-                place = await stack.enter_async_context(self._readings.joined(key, _mark, new))
+                place = await stack.enter_async_context(self._readings.joined(key, new))
             stream = await stack.enter_async_context(self._streams.open())
             batches = self._batches(stream, containers, with_terminal, parameters, place)
             yield Batches.of(batches)
 
-    def _reading(
-        self, containers: Sequence[Container], with_terminal: set[str], began: float
-    ) -> Reading[LogLine]:
-        """What containers print from a moment on, for all."""
-        parameters = {"follow": "1", "since": f"{began + _MICROSECOND:.6f}"}
+    def _opening(
+        self, containers: Sequence[Container], with_terminal: set[str]
+    ) -> Opening[LogLine]:
+        """Begins to read what containers print, for all."""
 
-        async def opening(stack: AsyncExitStack) -> Following[LogLine]:
+        async def opening(
+            reading: Reading[LogLine], stack: AsyncExitStack, since: int
+        ) -> Following[LogLine]:
+            parameters = {"follow": "1", "since": _engine_time(since + _MICROSECOND)}
             stream = await stack.enter_async_context(self._streams.open())
             together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
-            if time.time() - began < _SOON_SECONDS:
+            if time.time_ns() - since < _SOON:
                 # To look for a moment in all that was ever printed takes the Engine long.
                 parameters["tail"] = str(PRINTED_MEANWHILE)
             for container in containers:
@@ -108,8 +110,7 @@ class DockerLogs:
                 )
             return Following(together, self._turns, _mark)
 
-        reading = Reading(opening)
-        return reading
+        return opening
 
     async def _terminals(self, containers: Sequence[Container]) -> set[str]:
         """Those that print to a terminal, which knows no standard error."""
@@ -159,7 +160,7 @@ class DockerLogs:
                 for piece in answer.pieces():
                     if found := frames.feed(piece):
                         if reading is not None:
-                            reading.behind = is_behind(found[0])
+                            reading.note(found[0])
                         feed.put(printed(decoder, found, live=live))
                 feed.put(printed(decoder, frames.end(), live=live, last=True), lossy=False)
             except EngineRefused:
@@ -174,6 +175,10 @@ class DockerLogs:
             endless=live,
         )
         await stream.start(answer, feed, pump)
+
+
+def _engine_time(nanoseconds: int) -> str:
+    return f"{nanoseconds // 1000 / 1e6:.6f}"
 
 
 def _has_terminal(api: APIClient, container_id: str) -> bool:
@@ -233,5 +238,5 @@ def _is_later(line: LogLine, moment: datetime) -> bool:
     return line.at is None or line.at > moment
 
 
-def _mark(lost: int) -> LogLine:
+def _mark(lost: int | None) -> LogLine:
     return LogLine(at=None, container="", service=None, stream="agent", text=lost_text(lost))

@@ -175,6 +175,12 @@ def is_after(frame: Frame, stamp: bytes) -> bool:
     return said is not None and said[0] > stamp
 
 
+def is_before(frame: Frame, stamp: bytes) -> bool:
+    """Whether a frame says that it was printed before a moment."""
+    said = _STAMP.match(frame[1])
+    return said is not None and said[0] < stamp
+
+
 def _split(content: bytes) -> tuple[str, bytes]:
     """The moment before a line, and the line."""
     stamp = _STAMP.match(content)

@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from adapters.docker.message_frames import Frame, Frames, WholeLines, is_after
+from adapters.docker.message_frames import Frame, Frames, WholeLines, is_before
 from adapters.docker.moments import engine_stamp
 from adapters.docker.streams import Feed, Losses
 
@@ -30,7 +30,11 @@ BETWEEN_SECONDS = 0.1
 PRINTED_MEANWHILE = 50_000
 """How many lines can be printed while the Engine is asked for those from now on."""
 
-_BEHIND_NANOSECONDS = 2_000_000_000
+BEHIND_SECONDS = 2.0
+"""A reading that is so far behind what is printed, nobody joins any more."""
+
+LOST_SECONDS = 10.0
+"""One that is so far behind goes on with what is printed now."""
 
 _WAITING_BYTES = 1024 * 1024
 _BATCH_BYTES = 32 * 1024
@@ -84,9 +88,9 @@ def cutter(*, terminal: bool) -> Frames | WholeLines:
     return WholeLines() if terminal else Frames()
 
 
-def is_behind(frame: Frame) -> bool:
-    """Whether a frame that has just been read was printed so long ago that its reader is behind."""
-    return not is_after(frame, engine_stamp(time.time_ns() - _BEHIND_NANOSECONDS))
+def is_older(frame: Frame, seconds: float) -> bool:
+    """Whether a frame says that it was printed so long ago."""
+    return is_before(frame, engine_stamp(time.time_ns() - int(seconds * 1e9)))
 
 
 def feed_of_printed(*, lossy: bool) -> Feed[Printed[L]]:
@@ -120,10 +124,12 @@ class Following(Generic[L]):
     Args:
         feed: of what was printed.
         turns: shared with all others who follow.
-        mark: the line that says how many were lost.
+        mark: the line that says how many were lost; None where nobody knows.
     """
 
-    def __init__(self, feed: Feed[Printed[L]], turns: Turns, mark: Callable[[int], L]) -> None:
+    def __init__(
+        self, feed: Feed[Printed[L]], turns: Turns, mark: Callable[[int | None], L]
+    ) -> None:
         self._feed = feed
         self._turns = turns
         self._mark = mark
@@ -161,6 +167,8 @@ class Following(Generic[L]):
         return lines
 
 
-def lost_text(lines: int) -> str:
-    """What a mark says."""
+def lost_text(lines: int | None) -> str:
+    """What a mark says; None where nobody knows how many."""
+    if lines is None:
+        return "… lines were left out, as they are printed faster than they can be read"
     return f"… {lines} lines were left out, as they were not read in time"

@@ -5,6 +5,7 @@ cost one stream of the Engine, one thread, and each line is taken apart once. Th
 reads: whoever has read all there is, and comes first, reads on for all.
 """
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import anyio
 
-from adapters.docker.printed_lines import Following
+from adapters.docker.message_frames import Frame
+from adapters.docker.printed_lines import BEHIND_SECONDS, LOST_SECONDS, Following, is_older
 from domain.batches import Common
 from domain.errors import AgentError
 
@@ -21,8 +23,11 @@ L = TypeVar("L")
 KEPT = 16
 """How many batches are kept for those who read slowly."""
 
-Opening = Callable[[AsyncExitStack], Awaitable[Following[L]]]
-"""Begins to read; what must be closed at the end is put on the stack."""
+Opening = Callable[["Reading[L]", AsyncExitStack, int], Awaitable[Following[L]]]
+"""Begins to read what is printed from a moment on, in nanoseconds since 1970.
+
+What must be closed at the end is put on the stack.
+"""
 
 
 class _Kept(NamedTuple, Generic[L]):
@@ -32,10 +37,18 @@ class _Kept(NamedTuple, Generic[L]):
 
 
 class Reading(Generic[L]):
-    """What all who follow the same read together."""
+    """What all who follow the same read together.
 
-    def __init__(self, opening: Opening[L]) -> None:
+    Args:
+        opening: begins to read.
+        mark: the line that says how many were lost; None where nobody knows.
+        began: from which moment on, in nanoseconds since 1970.
+    """
+
+    def __init__(self, opening: Opening[L], mark: Callable[[int | None], L], began: int) -> None:
         self._opening = opening
+        self.mark = mark
+        self._began = began
         self._following: Following[L] | None = None
         self._stack = AsyncExitStack()
         self._turn = anyio.Lock()
@@ -45,6 +58,7 @@ class Reading(Generic[L]):
         """Whether all of it was read."""
         self.behind = False
         """Whether it is so far behind what is printed that nobody should join."""
+        self._lost = False
         self.batches = 0
         """How many batches were read."""
         self.lines = 0
@@ -80,7 +94,10 @@ class Reading(Generic[L]):
 
     async def _read(self) -> None:
         try:
-            lines = () if self._following is None else await self._following.next()
+            if self._lost:
+                lines: Sequence[L] = await self._begun_anew()
+            else:
+                lines = () if self._following is None else await self._following.next()
         except AgentError as fault:
             self._fault, self.over = fault, True
             return
@@ -91,9 +108,22 @@ class Reading(Generic[L]):
         self.batches += 1
         self.lines += len(lines)
 
+    def note(self, frame: Frame) -> None:
+        """Takes a frame that has just been read, in the thread that reads."""
+        self.behind = is_older(frame, BEHIND_SECONDS)
+        self._lost = self.behind and is_older(frame, LOST_SECONDS)
+
+    async def _begun_anew(self) -> Sequence[L]:
+        """Goes on with what is printed now: some containers print faster than can be read."""
+        await self._stack.aclose()
+        self._began = time.time_ns()
+        self._following = await self._opened()
+        self._lost = False
+        return [self.mark(None)]
+
     async def _opened(self) -> Following[L]:
         async with AsyncExitStack() as stack:
-            following = await self._opening(stack)
+            following = await self._opening(self, stack, self._began)
             # Only now, as one who is cancelled on the way leaves it to the next one.
             self._stack = stack.pop_all()
         return following
@@ -116,16 +146,12 @@ class Place(Generic[L]):
 
     Args:
         reading: what he follows, from now on.
-        mark: the line that says how many were lost.
         first: nobody followed it before.
     """
 
-    def __init__(
-        self, reading: Reading[L], mark: Callable[[int], L], *, first: bool = False
-    ) -> None:
+    def __init__(self, reading: Reading[L], *, first: bool = False) -> None:
         self.first = first
         self._reading = reading
-        self._mark = mark
         self._batches = reading.batches
         self._lines = reading.lines
 
@@ -155,7 +181,7 @@ class Place(Generic[L]):
         (lines, before), number = self._reading.kept(self._batches)
         lost = before - self._lines
         self._batches, self._lines = number + 1, before + len(lines)
-        return [self._mark(lost), *lines] if lost else lines
+        return [self._reading.mark(lost), *lines] if lost else lines
 
 
 class Readings(Generic[L]):
@@ -166,14 +192,11 @@ class Readings(Generic[L]):
         self._users: dict[Reading[L], int] = {}
 
     @asynccontextmanager
-    async def joined(
-        self, key: Hashable, mark: Callable[[int], L], new: Callable[[], Reading[L]]
-    ) -> AsyncIterator[Place[L]]:
+    async def joined(self, key: Hashable, new: Callable[[], Reading[L]]) -> AsyncIterator[Place[L]]:
         """A place in the reading of something, which ends when the last one leaves it.
 
         Args:
             key: of what.
-            mark: the line that says how many were lost.
             new: makes a reading where there is none that can be joined.
         """
         reading = self._current.get(key)
@@ -182,7 +205,7 @@ class Readings(Generic[L]):
             reading = self._current[key] = new()
         self._users[reading] = self._users.get(reading, 0) + 1
         try:
-            yield Place(reading, mark, first=first)
+            yield Place(reading, first=first)
         finally:
             self._users[reading] -= 1
             if not self._users[reading]:
