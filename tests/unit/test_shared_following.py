@@ -11,7 +11,6 @@ import pytest
 from adapters.docker.message_frames import Frame, FramedLines
 from adapters.docker.moments import engine_stamp
 from adapters.docker.printed_lines import (
-    LOST_SECONDS,
     Following,
     Printed,
     Turns,
@@ -19,7 +18,7 @@ from adapters.docker.printed_lines import (
     lost_text,
     printed,
 )
-from adapters.docker.shared_following import KEPT, Place, Reading, Readings
+from adapters.docker.shared_following import KEPT, LOST_SECONDS, Place, Reading, Readings
 from adapters.docker.streams import Feed
 from domain.container_streams import OutputLine
 from domain.errors import EngineUnavailable
@@ -241,6 +240,7 @@ async def test_nobody_joins_a_reading_that_is_behind() -> None:
         return made[-1]
 
     async with engine.readings.joined("a", new):
+        made[0].note(frame("now"))
         made[0].note(frame("old", seconds_ago=5))
         async with engine.readings.joined("a", new) as two:
             assert two.first
@@ -255,6 +255,7 @@ async def test_a_reading_that_is_far_behind_goes_on_with_now_and_a_mark() -> Non
     async with engine.readings.joined("a", lambda: reading) as one:
         await one.begin()
         await engine.say("long ago")
+        reading.note(frame("now"))
         reading.note(frame("long ago", seconds_ago=LOST_SECONDS + 5))
 
         (told,) = texts(await one.next())
@@ -264,3 +265,16 @@ async def test_a_reading_that_is_far_behind_goes_on_with_now_and_a_mark() -> Non
         assert texts(await one.next()) == ["now"]
         assert (engine.begun, engine.ended) == (2, 1)
     assert engine.ended == 2
+
+
+async def test_an_engine_whose_clock_is_late_is_not_taken_for_one_that_is_behind() -> None:
+    engine = Engine()
+    reading = engine.new()
+    async with engine.readings.joined("a", lambda: reading) as one:
+        await one.begin()
+        await engine.say("one")
+        for _ in range(2):
+            reading.note(frame("one", seconds_ago=3600))
+
+        assert texts(await one.next()) == ["one"]
+        assert not reading.behind

@@ -3,7 +3,9 @@
 import re
 import struct
 from collections.abc import Generator, Iterable, Iterator
+from datetime import datetime
 
+from adapters.docker.moments import moment
 from domain.container_streams import OutputLine
 
 _HEADER = struct.Struct(">BxxxL")
@@ -175,10 +177,10 @@ def is_after(frame: Frame, stamp: bytes) -> bool:
     return said is not None and said[0] > stamp
 
 
-def is_before(frame: Frame, stamp: bytes) -> bool:
-    """Whether a frame says that it was printed before a moment."""
+def printed_at(frame: Frame) -> datetime | None:
+    """When a frame says that it was printed."""
     said = _STAMP.match(frame[1])
-    return said is not None and said[0] < stamp
+    return moment(said[0][:-1].decode()) if said else None
 
 
 def _split(content: bytes) -> tuple[str, bytes]:

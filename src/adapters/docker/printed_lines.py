@@ -12,8 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import anyio
 import anyio.lowlevel
 
-from adapters.docker.message_frames import Frame, Frames, WholeLines, is_before
-from adapters.docker.moments import engine_stamp
+from adapters.docker.message_frames import Frame, Frames, WholeLines
 from adapters.docker.streams import Feed, Losses
 
 L = TypeVar("L")
@@ -29,12 +28,6 @@ BETWEEN_SECONDS = 0.1
 
 PRINTED_MEANWHILE = 50_000
 """How many lines can be printed while the Engine is asked for those from now on."""
-
-BEHIND_SECONDS = 2.0
-"""A reading that is so far behind what is printed, nobody joins any more."""
-
-LOST_SECONDS = 10.0
-"""One that is so far behind goes on with what is printed now."""
 
 _WAITING_BYTES = 1024 * 1024
 _BATCH_BYTES = 32 * 1024
@@ -86,11 +79,6 @@ def printed(
 def cutter(*, terminal: bool) -> Frames | WholeLines:
     """What cuts a container's output, in a thread."""
     return WholeLines() if terminal else Frames()
-
-
-def is_older(frame: Frame, seconds: float) -> bool:
-    """Whether a frame says that it was printed so long ago."""
-    return is_before(frame, engine_stamp(time.time_ns() - int(seconds * 1e9)))
 
 
 def feed_of_printed(*, lossy: bool) -> Feed[Printed[L]]:

@@ -5,6 +5,7 @@ cost one stream of the Engine, one thread, and each line is taken apart once. Th
 reads: whoever has read all there is, and comes first, reads on for all.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
@@ -13,8 +14,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import anyio
 
-from adapters.docker.message_frames import Frame
-from adapters.docker.printed_lines import BEHIND_SECONDS, LOST_SECONDS, Following, is_older
+from adapters.docker.message_frames import Frame, printed_at
+from adapters.docker.printed_lines import Following
 from domain.batches import Common
 from domain.errors import AgentError
 
@@ -22,6 +23,12 @@ L = TypeVar("L")
 
 KEPT = 16
 """How many batches are kept for those who read slowly."""
+
+BEHIND_SECONDS = 2.0
+"""A reading that is so far behind what is printed, nobody joins any more."""
+
+LOST_SECONDS = 10.0
+"""One that is so far behind goes on with what is printed now."""
 
 Opening = Callable[["Reading[L]", AsyncExitStack, int], Awaitable[Following[L]]]
 """Begins to read what is printed from a moment on, in nanoseconds since 1970.
@@ -59,6 +66,7 @@ class Reading(Generic[L]):
         self.behind = False
         """Whether it is so far behind what is printed that nobody should join."""
         self._lost = False
+        self._least_delay = math.inf
         self.batches = 0
         """How many batches were read."""
         self.lines = 0
@@ -110,13 +118,20 @@ class Reading(Generic[L]):
 
     def note(self, frame: Frame) -> None:
         """Takes a frame that has just been read, in the thread that reads."""
-        self.behind = is_older(frame, BEHIND_SECONDS)
-        self._lost = self.behind and is_older(frame, LOST_SECONDS)
+        at = printed_at(frame)
+        if at is None:
+            return
+        delay = time.time() - at.timestamp()
+        # The Engine's clock may be another one.
+        self._least_delay = min(self._least_delay, delay)
+        self.behind = delay - self._least_delay > BEHIND_SECONDS
+        self._lost = delay - self._least_delay > LOST_SECONDS
 
     async def _begun_anew(self) -> Sequence[L]:
         """Goes on with what is printed now: some containers print faster than can be read."""
         await self._stack.aclose()
         self._began = time.time_ns()
+        self._least_delay = math.inf
         self._following = await self._opened()
         self._lost = False
         return [self.mark(None)]
