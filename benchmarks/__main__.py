@@ -15,6 +15,7 @@ from benchmarks import (
     deploy,
     engine_return,
     fleet,
+    followers,
     labs,
     listing,
     many,
@@ -36,6 +37,7 @@ _BENCHMARKS = {
     "listing": listing.run,
     "counters": counters.run,
     "rest": rest.run,
+    "followers": followers.run,
 }
 
 _WITHOUT_ENGINE = {"fleet", "queue", "recovery", "return"}

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from adapters.docker.container_changes import DockerContainerChanges
 from adapters.docker.container_files import DockerContainerFiles
 from adapters.docker.container_lookup import DockerContainerLookup
 from adapters.docker.container_output import DockerContainerOutput
+from adapters.docker.streams import THREAD_NAME
 from adapters.docker.surroundings import DockerSurroundings
 from adapters.memory.container_files import MemoryContainerFiles
 from adapters.memory.container_output import MemoryContainerOutput
@@ -794,6 +796,33 @@ class TestTheEngine:
                     assert line.stream != "agent"
                     found += 1
 
+    async def test_all_who_follow_share_one_reading_and_hear_every_line_once(
+        self, docker: DockerWorld
+    ) -> None:
+        script = "sleep 0.3; for i in $(seq 1 40); do echo $i; sleep 0.05; done; sleep 600"
+        name = await super(DockerWorld, docker).running("talks", command=("sh", "-c", script))
+        container = (await docker.lookup.inspect(name)).id
+        heard: list[list[bytes]] = []
+
+        async def follow() -> None:
+            mine: list[bytes] = []
+            heard.append(mine)
+            async with docker.output.lines(container, OutputChoice(follow=True)) as lines:
+                async for line in lines:
+                    mine.append(line.data)  # noqa: PERF401 - it is cut off
+
+        with anyio.fail_after(40):
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(follow)
+                    await anyio.sleep(0.05)
+                while min(len(mine) for mine in heard) < 40 or len(reading_threads()) > 1:
+                    await anyio.sleep(0.05)
+                group.cancel_scope.cancel()
+
+        assert heard == [[b"%d" % number for number in range(1, 41)]] * 20
+        assert not reading_threads()
+
     async def test_one_that_stops_reading_a_file_is_cut_off(
         self, docker: DockerWorld, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -833,3 +862,8 @@ class TestTheEngine:
         ):
             with pytest.raises(EngineUnavailable):
                 await call
+
+
+def reading_threads() -> list[str]:
+    """The threads that read long answers of the Engine."""
+    return [thread.name for thread in threading.enumerate() if thread.name == THREAD_NAME]

@@ -324,6 +324,34 @@ class TestTheEnginesStreams:
         assert marks
         assert all("were left out" in mark for mark in marks)
 
+    async def test_all_who_follow_share_one_reading_and_hear_every_line_once(
+        self, docker_world: DockerWorld
+    ) -> None:
+        docker_world._run(
+            "a", "sleep 0.3; for i in $(seq 1 40); do echo $i; sleep 0.05; done; sleep 600"
+        )
+        containers = await docker_world.of_project()
+        heard: list[list[str]] = []
+
+        async def follow() -> None:
+            mine: list[str] = []
+            heard.append(mine)
+            async with docker_world.logs.read(containers, follow=True) as lines:
+                async for line in lines:
+                    mine.append(line.text)  # noqa: PERF401 - it is cut off
+
+        with anyio.fail_after(40):
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(follow)
+                    await anyio.sleep(0.05)
+                while min(len(mine) for mine in heard) < 40 or len(reading_threads()) > 1:
+                    await anyio.sleep(0.05)
+                group.cancel_scope.cancel()
+
+        assert heard == [[str(number) for number in range(1, 41)]] * 20
+        assert not reading_threads()
+
     async def test_fifty_followers_of_a_silent_container_leave_nothing_behind(
         self, docker_world: DockerWorld
     ) -> None:
@@ -361,6 +389,11 @@ class TestTheEnginesStreams:
 
         async with docker_world.logs.read(containers) as lines:
             assert [line.text async for line in lines] == ["two"]
+
+
+def reading_threads() -> list[str]:
+    """The threads that read long answers of the Engine."""
+    return [thread.name for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
 def open_files() -> int:

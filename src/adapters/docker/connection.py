@@ -90,6 +90,10 @@ class Call:
         if connection is not None:
             connection.cut(self)
 
+    def pause(self, seconds: float) -> None:
+        """Waits so long, or until it is ended."""
+        self._over.wait(seconds)
+
     def go_on(self, silence_seconds: float | None) -> None:
         """Lets an answer that has begun go on until ``end``, with pauses of so many seconds."""
         self._silence_seconds = silence_seconds

@@ -1,17 +1,31 @@
 """The output of single containers, byte by byte or line by line."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
+import msgspec
+
 from adapters.docker.client import EngineClient
-from adapters.docker.message_frames import FramedLines, Frames, TerminalLines
-from adapters.docker.moments import engine_time, moment
+from adapters.docker.message_frames import FramedLines, Frames, TerminalLines, is_after
+from adapters.docker.moments import engine_stamp, engine_time
 from adapters.docker.named import named, short
-from adapters.docker.streams import Answer, Feed, Streams
+from adapters.docker.printed_lines import (
+    PRINTED_MEANWHILE,
+    Following,
+    Printed,
+    Turns,
+    cutter,
+    feed_of_printed,
+    lost_text,
+    printed,
+)
+from adapters.docker.shared_following import Place, Reading, Readings
+from adapters.docker.streams import Answer, Feed, Stream, Streams
+from domain.batches import Batches
 from domain.container_streams import OutputChoice, OutputLine
 
 THREADS = 200
@@ -20,16 +34,10 @@ THREADS = 200
 _WAITING_BYTES = 1024 * 1024
 """How much waits for a slow reader."""
 
-# What a line costs beside its bytes.
-_LINE_BYTES = 400
+# Later than what any line says.
+_NEVER = b"\xff"
 
 T = TypeVar("T")
-
-
-class _Lines(Protocol):
-    def feed(self, piece: bytes) -> Iterator[OutputLine]: ...
-
-    def end(self) -> Iterator[OutputLine]: ...
 
 
 class DockerContainerOutput:
@@ -44,6 +52,8 @@ class DockerContainerOutput:
         self._base_url = base_url
         self._client = client
         self._streams = Streams(THREADS, wait_seconds=client.limits.ask_seconds)
+        self._turns = Turns()
+        self._readings: Readings[OutputLine] = Readings()
 
     def end(self) -> None:
         """Ends what is followed."""
@@ -52,24 +62,80 @@ class DockerContainerOutput:
     @asynccontextmanager
     async def lines(
         self, container_id: str, choice: OutputChoice
-    ) -> AsyncIterator[AsyncIterator[OutputLine]]:
+    ) -> AsyncIterator[Batches[OutputLine]]:
         """What was printed, line by line, and what is printed until the container ends."""
-        lines: _Lines = TerminalLines() if await self._has_terminal(container_id) else FramedLines()
-        began = time.time()
-        feed: Feed[OutputLine] = Feed(lossy=False, most=_WAITING_BYTES, weigh=_weight)
+        terminal = await self._has_terminal(container_id)
+        past = choice.since is None or choice.since.timestamp() < time.time()
+        if choice.follow and past and choice.until is None:
+            async with self._followed(container_id, choice, terminal=terminal) as batches:
+                yield batches
+            return
+        async with self._streams.open() as stream:
+            lines = await self._following(stream, container_id, choice, terminal=terminal)
+            yield Batches(lines.next)
+
+    @asynccontextmanager
+    async def _followed(
+        self, container_id: str, choice: OutputChoice, *, terminal: bool
+    ) -> AsyncIterator[Batches[OutputLine]]:
+        """What was printed, for one alone, and then what all who follow the same are told."""
+        began = time.time_ns()
+
+        def new() -> Reading[OutputLine]:
+            return Reading(opening, _mark, began)
+
+        async def opening(
+            reading: Reading[OutputLine], stack: AsyncExitStack, since: int
+        ) -> Following[OutputLine]:
+            stream = await stack.enter_async_context(self._streams.open())
+            moment = datetime.fromtimestamp(since // 1000 / 1e6, UTC)
+            # To look for a moment in all that was ever printed takes the Engine long.
+            wanted = msgspec.structs.replace(choice, tail=PRINTED_MEANWHILE, since=moment)
+            return await self._following(
+                stream, container_id, wanted, terminal=terminal, reading=reading
+            )
+
+        key = (container_id, choice.stdout, choice.stderr)
+        async with (
+            self._readings.joined(key, new) as place,
+            self._streams.open() as stream,
+        ):
+            await place.begin()
+            before = None
+            if choice.tail != 0 and not self._streams.ending:
+                earlier = msgspec.structs.replace(choice, follow=False)
+                before = await self._following(stream, container_id, earlier, terminal=terminal)
+            yield Batches(_Joined(before, place, engine_stamp(began).decode()).next)
+
+    async def _following(
+        self,
+        stream: Stream,
+        container_id: str,
+        choice: OutputChoice,
+        *,
+        terminal: bool,
+        reading: Reading[OutputLine] | None = None,
+    ) -> Following[OutputLine]:
+        """The lines of an answer; what is live of them, as all of a common reading, can be lost."""
+        decoder = TerminalLines() if terminal else FramedLines()
+        frames = cutter(terminal=terminal)
+        began = engine_stamp(time.time_ns()) if choice.follow else _NEVER
+        feed: Feed[Printed[OutputLine]] = feed_of_printed(lossy=False)
 
         def pump(answer: Answer) -> None:
+            live = reading is not None
             with named("container", container_id):
                 for piece in answer.pieces():
-                    for line in lines.feed(piece):
-                        feed.put(line, lossy=choice.follow and _is_later(line, began))
-                for line in lines.end():
-                    feed.put(line)
+                    if found := frames.feed(piece):
+                        live = live or is_after(found[0], began)
+                        if reading is not None:
+                            reading.note(found[0])
+                        feed.put(printed(decoder, found, live=live), lossy=live)
+                feed.put(printed(decoder, frames.end(), live=live, last=True))
 
-        async with self._streams.open() as stream:
-            answer = self._answer(container_id, choice, timestamps=True)
-            await stream.start(answer, feed, pump)
-            yield _MarkedLines(feed)
+        answer = self._answer(container_id, choice, timestamps=True)
+        await stream.start(answer, feed, pump)
+        return Following(feed, self._turns, _mark)
 
     @asynccontextmanager
     async def raw(
@@ -82,7 +148,7 @@ class DockerContainerOutput:
         def pump(answer: Answer) -> None:
             with named("container", container_id):
                 for piece in answer.pieces():
-                    plain = piece if frames is None else _joined(frames, piece)
+                    plain = piece if frames is None else frames.contents(piece)
                     if plain:
                         feed.put(plain)
 
@@ -124,18 +190,42 @@ def _parameters(choice: OutputChoice, *, timestamps: bool) -> dict[str, str]:
     return asked
 
 
-def _joined(frames: Frames, piece: bytes) -> bytes:
-    return b"".join(content for _, content in frames.feed(piece))
+class _Joined:
+    """What was printed, and then what is printed; no line comes twice, and none between is lost.
+
+    Args:
+        before: what was printed.
+        place: among those who follow, taken before that was asked for.
+        began: when, as lines have it.
+    """
+
+    def __init__(
+        self, before: Following[OutputLine] | None, place: Place[OutputLine], began: str
+    ) -> None:
+        self._before = before
+        self._place = place
+        self._seen = began
+
+    async def next(self) -> Sequence[OutputLine]:
+        """The next lines; none at the end."""
+        while self._before is not None:
+            if lines := await self._before.next():
+                self._seen = max(self._seen, *(line.at for line in lines))
+                return lines
+            self._before = None
+            self._place.pass_over(lambda line: line.at <= self._seen)
+        while lines := await self._place.next():
+            if not self._seen:
+                return lines
+            fresh = [line for line in lines if not line.at or line.at > self._seen]
+            if fresh:
+                self._seen = ""
+                return fresh
+        return ()
 
 
-def _weight(line: OutputLine) -> int:
-    return len(line.data) + _LINE_BYTES
-
-
-def _is_later(line: OutputLine, began: float) -> bool:
-    """Whether a line was printed after it was asked for; what came before nobody loses."""
-    at = moment(line.at)
-    return at is not None and at > datetime.fromtimestamp(began, UTC)
+def _mark(lost: int | None) -> OutputLine:
+    return OutputLine(at="", stream="agent", data=lost_text(lost).encode())
 
 
 class _Items(Generic[T]):
@@ -152,27 +242,3 @@ class _Items(Generic[T]):
         if item is None:
             raise StopAsyncIteration
         return item
-
-
-class _MarkedLines:
-    """The lines of a feed, with a remark where some were lost."""
-
-    def __init__(self, feed: Feed[OutputLine]) -> None:
-        self._feed = feed
-        self._waiting: OutputLine | None = None
-
-    def __aiter__(self) -> "_MarkedLines":
-        return self
-
-    async def __anext__(self) -> OutputLine:
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            return waiting
-        line, lost = await self._feed.next()
-        if lost:
-            self._waiting = line
-            text = f"… {lost} lines were left out, as they were not read in time"
-            return OutputLine(at="", stream="agent", data=text.encode())
-        if line is None:
-            raise StopAsyncIteration
-        return line

@@ -1,15 +1,13 @@
 """What the Engine sends of a container's output, as lines."""
 
 import re
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from adapters.docker.message_frames import Frame
 from domain.containers import Container, LogLine
 from domain.operations import OUTPUT_LINE_LENGTH
 
-_HEADER = struct.Struct(">BxxxL")
-_STREAMS = {0: "stdout", 1: "stdout", 2: "stderr"}
 _MAX_REST_BYTES = OUTPUT_LINE_LENGTH * 4
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d) ?")
@@ -19,46 +17,39 @@ _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t")}, "\N{REPLA
 
 
 class LogDecoder:
-    """Takes apart what the Engine sends of one container.
+    """Makes lines of what one container printed.
 
     Args:
         container: whose.
-        terminal: it prints to a terminal, so that its output comes as it is.
     """
 
-    def __init__(self, container: Container, *, terminal: bool) -> None:
+    def __init__(self, container: Container) -> None:
         self._container = container
-        self._terminal = terminal
-        self._data = b""
         self._rests: dict[str, bytes] = {}
 
-    def feed(self, piece: bytes) -> Iterator[LogLine]:
-        """The lines that a piece completes."""
-        if self._terminal:
-            yield from self._take("stdout", piece)
-            return
-        self._data += piece
-        while len(self._data) >= _HEADER.size:
-            kind, size = _HEADER.unpack_from(self._data)
-            if len(self._data) < _HEADER.size + size:
-                return
-            content = self._data[_HEADER.size : _HEADER.size + size]
-            self._data = self._data[_HEADER.size + size :]
-            yield from self._take(_STREAMS.get(kind, "stdout"), content)
+    def decode(self, frames: Iterable[Frame]) -> list[LogLine]:
+        """The lines that frames complete."""
+        return [
+            self._line(stream, line)
+            for stream, content in frames
+            for line in self._whole(stream, content)
+        ]
 
-    def end(self) -> Iterator[LogLine]:
-        """The lines that were never ended."""
-        for stream, rest in self._rests.items():
-            if rest:
-                yield self._line(stream, rest)
+    def skip(self) -> None:
+        """Goes on behind frames that were lost."""
         self._rests.clear()
 
-    def _take(self, stream: str, content: bytes) -> Iterator[LogLine]:
+    def end(self) -> list[LogLine]:
+        """The lines that were never ended."""
+        found = [self._line(stream, rest) for stream, rest in self._rests.items() if rest]
+        self._rests.clear()
+        return found
+
+    def _whole(self, stream: str, content: bytes) -> list[bytes]:
         *lines, rest = (self._rests.get(stream, b"") + content).split(b"\n")
-        for line in lines:
-            yield self._line(stream, line)
         # One that never ends its line must not grow the agent's memory.
         self._rests[stream] = rest[:_MAX_REST_BYTES]
+        return lines
 
     def _line(self, stream: str, line: bytes) -> LogLine:
         stamp = _STAMP.match(line)

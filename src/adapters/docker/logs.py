@@ -1,8 +1,10 @@
 """The output of containers."""
 
+import heapq
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -11,14 +13,31 @@ from docker import APIClient
 
 from adapters.docker.client import EngineClient
 from adapters.docker.log_lines import LogDecoder
+from adapters.docker.printed_lines import (
+    PRINTED_MEANWHILE,
+    Following,
+    Printed,
+    Turns,
+    cutter,
+    feed_of_printed,
+    lost_text,
+    printed,
+)
+from adapters.docker.shared_following import Opening, Place, Reading, Readings
 from adapters.docker.streams import Answer, Feed, Stream, Streams
+from domain.batches import Batches
 from domain.containers import Container, LogLine
 from domain.errors import EngineRefused
 
 THREADS = 200
 """How many containers' outputs are read at once."""
 
-_MICROSECOND = 1e-6
+_MICROSECOND = 1_000
+
+_MOST_AT_ONCE = 500
+
+_SOON = 1_000_000_000
+"""In nanoseconds, too."""
 
 
 class DockerLogs:
@@ -34,6 +53,8 @@ class DockerLogs:
         self._client = client
         self._seconds = client.limits.ask_seconds
         self._streams = Streams(THREADS, wait_seconds=self._seconds)
+        self._turns = Turns()
+        self._readings: Readings[LogLine] = Readings()
 
     def end(self) -> None:
         """Ends all that is being followed."""
@@ -47,17 +68,49 @@ class DockerLogs:
         tail: int | None = None,
         since: datetime | None = None,
         follow: bool = False,
-    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+    ) -> AsyncIterator[Batches[LogLine]]:
         """The lines of several containers together."""
-        now = time.time()
-        parameters = {"tail": "all" if tail is None else str(tail), "until": f"{now:.6f}"}
+        began = time.time_ns()
+        parameters = {"tail": "all" if tail is None else str(tail), "until": _engine_time(began)}
         if since is not None:
             parameters["since"] = f"{since.timestamp():.6f}"
         with_terminal = await self._terminals(containers)
-        async with self._streams.open() as stream:
-            yield self._lines(
-                stream, containers, with_terminal, parameters, follow_from=now if follow else None
-            )
+        running = tuple(container for container in containers if container.running)
+
+        def new() -> Reading[LogLine]:
+            return Reading(self._opening(running, with_terminal), _mark, began)
+
+        async with AsyncExitStack() as stack:
+            place = None
+            if follow:
+                key = tuple((c.id, c.name, c.service) for c in running)
+                place = await stack.enter_async_context(self._readings.joined(key, new))
+            stream = await stack.enter_async_context(self._streams.open())
+            batches = self._batches(stream, containers, with_terminal, parameters, place)
+            yield Batches.of(batches)
+
+    def _opening(
+        self, containers: Sequence[Container], with_terminal: set[str]
+    ) -> Opening[LogLine]:
+        """Begins to read what containers print, for all."""
+
+        async def opening(
+            reading: Reading[LogLine], stack: AsyncExitStack, since: int
+        ) -> Following[LogLine]:
+            parameters = {"follow": "1", "since": _engine_time(since + _MICROSECOND)}
+            stream = await stack.enter_async_context(self._streams.open())
+            together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
+            if time.time_ns() - since < _SOON:
+                # To look for a moment in all that was ever printed takes the Engine long.
+                parameters["tail"] = str(PRINTED_MEANWHILE)
+            for container in containers:
+                terminal = container.id in with_terminal
+                await self._start(
+                    stream, together, container, parameters, terminal=terminal, reading=reading
+                )
+            return Following(together, self._turns, _mark)
+
+        return opening
 
     async def _terminals(self, containers: Sequence[Container]) -> set[str]:
         """Those that print to a terminal, which knows no standard error."""
@@ -67,49 +120,49 @@ class DockerLogs:
 
         return await self._client.look("looking at containers", work)
 
-    async def _lines(
+    async def _batches(
         self,
         stream: Stream,
         containers: Sequence[Container],
         with_terminal: set[str],
         parameters: dict[str, str],
-        *,
-        follow_from: float | None,
-    ) -> AsyncIterator[LogLine]:
-        feeds = []
+        place: Place[LogLine] | None,
+    ) -> AsyncIterator[Sequence[LogLine]]:
+        before = []
         for container in containers:
-            feed: Feed[LogLine] = Feed(lossy=False)
-            await self._start(stream, feed, container, with_terminal, parameters)
-            feeds.append(feed)
-        async for line in _sorted(feeds):
-            yield line
-        if follow_from is None:
-            return
-        together: Feed[LogLine] = Feed(lossy=True)
-        from_now_on = {"follow": "1", "since": f"{follow_from + _MICROSECOND:.6f}"}
-        for container in containers:
-            if container.running:
-                await self._start(stream, together, container, with_terminal, from_now_on)
-        async for line in _marked(together):
-            yield line
+            feed: Feed[Printed[LogLine]] = feed_of_printed(lossy=False)
+            terminal = container.id in with_terminal
+            await self._start(stream, feed, container, parameters, terminal=terminal)
+            before.append(Following(feed, self._turns, _mark))
+        async for lines in _sorted(before):
+            yield lines
+        if place is not None:
+            await place.begin()
+            async for lines in _later(place, float(parameters["until"])):
+                yield lines
 
     async def _start(
         self,
         stream: Stream,
-        feed: Feed[LogLine],
+        feed: Feed[Printed[LogLine]],
         container: Container,
-        with_terminal: set[str],
         parameters: dict[str, str],
+        *,
+        terminal: bool,
+        reading: Reading[LogLine] | None = None,
     ) -> None:
-        decoder = LogDecoder(container, terminal=container.id in with_terminal)
+        decoder = LogDecoder(container)
+        frames = cutter(terminal=terminal)
+        live = "follow" in parameters
 
         def pump(answer: Answer) -> None:
             try:
                 for piece in answer.pieces():
-                    for line in decoder.feed(piece):
-                        feed.put(line)
-                for line in decoder.end():
-                    feed.put(line)
+                    if found := frames.feed(piece):
+                        if reading is not None:
+                            reading.note(found[0])
+                        feed.put(printed(decoder, found, live=live))
+                feed.put(printed(decoder, frames.end(), live=live, last=True), lossy=False)
             except EngineRefused:
                 return  # it has gone meanwhile, or keeps no log
 
@@ -119,9 +172,13 @@ class DockerLogs:
             f"/containers/{quote(container.id, safe='')}/logs",
             asked,
             seconds=self._seconds,
-            endless="follow" in asked,
+            endless=live,
         )
         await stream.start(answer, feed, pump)
+
+
+def _engine_time(nanoseconds: int) -> str:
+    return f"{nanoseconds // 1000 / 1e6:.6f}"
 
 
 def _has_terminal(api: APIClient, container_id: str) -> bool:
@@ -132,37 +189,54 @@ def _has_terminal(api: APIClient, container_id: str) -> bool:
     return bool((body.get("Config") or {}).get("Tty"))
 
 
-async def _sorted(feeds: Sequence[Feed[LogLine]]) -> AsyncIterator[LogLine]:
-    """The lines of several feeds, each of which is in order, by time."""
-    waiting: list[tuple[datetime, int, LogLine]] = []
-    for number, feed in enumerate(feeds):
-        line, _ = await feed.next()
-        if line is not None:
-            waiting.append((line.at or _BEGINNING, number, line))
-    while waiting:
-        waiting.sort(key=lambda entry: entry[:2])
-        _, number, line = waiting.pop(0)
-        yield line
-        following, _ = await feeds[number].next()
-        if following is not None:
-            waiting.append((following.at or _BEGINNING, number, following))
+class _Source:
+    """The lines of one container, which are in order."""
+
+    def __init__(self, lines: Following[LogLine]) -> None:
+        self._lines = lines
+        self.waiting: deque[LogLine] = deque()
+
+    async def fill(self) -> bool:
+        """Waits for lines; whether there are any more."""
+        self.waiting.extend(await self._lines.next())
+        return bool(self.waiting)
+
+
+async def _sorted(before: Sequence[Following[LogLine]]) -> AsyncIterator[Sequence[LogLine]]:
+    """The lines of several containers, each of which is in order, by time."""
+    sources = [_Source(lines) for lines in before]
+    heap = [(s.waiting[0].at or _BEGINNING, n) for n, s in enumerate(sources) if await s.fill()]
+    heapq.heapify(heap)
+    found: list[LogLine] = []
+    while heap:
+        _, number = heap[0]
+        source = sources[number]
+        found.append(source.waiting.popleft())
+        if len(found) >= _MOST_AT_ONCE or not source.waiting:
+            yield found
+            found = []
+        if source.waiting or await source.fill():
+            heapq.heapreplace(heap, (source.waiting[0].at or _BEGINNING, number))
+        else:
+            heapq.heappop(heap)
 
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-async def _marked(feed: Feed[LogLine]) -> AsyncIterator[LogLine]:
-    """The lines of a feed, with a mark where some were lost."""
-    while True:
-        line, lost = await feed.next()
-        if lost:
-            yield LogLine(
-                at=None,
-                container="",
-                service=None,
-                stream="agent",
-                text=f"… {lost} lines were left out, as they were not read in time",
-            )
-        if line is None:
-            return
-        yield line
+async def _later(place: Place[LogLine], seconds: float) -> AsyncIterator[Sequence[LogLine]]:
+    """What is printed after a moment, of a reading that may have begun before."""
+    moment = _BEGINNING if place.first else datetime.fromtimestamp(seconds, UTC)
+    place.pass_over(lambda line: not _is_later(line, moment))
+    while lines := await place.next():
+        later = [line for line in lines if _is_later(line, moment)]
+        if later:
+            yield lines if len(later) == len(lines) else later
+
+
+def _is_later(line: LogLine, moment: datetime) -> bool:
+    return line.at is None or line.at > moment
+
+
+def _mark(lost: int | None) -> LogLine:
+    return LogLine(at=None, container="", service=None, stream="agent", text=lost_text(lost))

@@ -2,12 +2,14 @@
 
 import re
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from datetime import datetime
 
+from adapters.docker.moments import moment
 from domain.container_streams import OutputLine
 
 _HEADER = struct.Struct(">BxxxL")
-_STREAMS = {2: "stderr"}
+_STDERR = 2
 _STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) ")
 
 LONGEST_BYTES = 16 * 1024
@@ -15,25 +17,76 @@ LONGEST_BYTES = 16 * 1024
 
 _LONGEST_CHARACTER = 4
 
+# A line of a terminal that is longer is cut anywhere.
+_LONGEST_HELD = 4 * LONGEST_BYTES
+
+
+Frame = tuple[str, bytes]
+"""A stream, and what was printed to it."""
+
 
 class Frames:
     """Takes apart what the Engine sends: one frame for each line, or part of a line."""
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self._begun = bytearray()
 
-    def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
+    def feed(self, piece: bytes) -> list[Frame]:
         """The frames that a piece completes, each with its stream."""
-        self._data += piece
-        at = 0
-        while len(self._data) - at >= _HEADER.size:
-            kind, size = _HEADER.unpack_from(self._data, at)
-            end = at + _HEADER.size + size
-            if len(self._data) < end:
+        data = self._with_begun(piece)
+        found: list[Frame] = []
+        at, size, unpack = 0, len(data), _HEADER.unpack_from
+        while size - at >= _HEADER.size:
+            kind, length = unpack(data, at)
+            begin = at + _HEADER.size
+            if size - begin < length:
                 break
-            yield _STREAMS.get(kind, "stdout"), bytes(self._data[at + _HEADER.size : end])
-            at = end
-        del self._data[:at]
+            at = begin + length
+            found.append(("stderr" if kind == _STDERR else "stdout", data[begin:at]))
+        self._begun += data[at:]
+        return found
+
+    def contents(self, piece: bytes) -> bytes:
+        """What was printed in the frames that a piece completes, to whichever stream."""
+        return b"".join([content for _, content in self.feed(piece)])
+
+    def end(self) -> list[Frame]:
+        """None: what breaks off in the midst of a frame is not known."""
+        return []
+
+    def _with_begun(self, piece: bytes) -> bytes:
+        """A piece behind the frame that has begun; nothing where that does not end in it."""
+        begun = self._begun
+        if not begun:
+            return piece
+        begun += piece
+        if len(begun) < _HEADER.size:
+            return b""
+        if len(begun) - _HEADER.size < _HEADER.unpack_from(begun)[1]:
+            return b""
+        data = bytes(begun)
+        begun.clear()
+        return data
+
+
+class WholeLines:
+    """Cuts what a container prints to a terminal, which comes without frames, between lines."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+
+    def feed(self, piece: bytes) -> list[Frame]:
+        """The lines that a piece completes, together."""
+        begun = self._begun
+        begun += piece
+        end = len(begun) if len(begun) > _LONGEST_HELD else begun.rfind(b"\n") + 1
+        data = bytes(begun[:end])
+        del begun[:end]
+        return [("stdout", data)] if data else []
+
+    def end(self) -> list[Frame]:
+        """A line that was never ended."""
+        return [("stdout", bytes(self._begun))] if self._begun else []
 
 
 class FramedLines:
@@ -43,17 +96,29 @@ class FramedLines:
         self._frames = Frames()
         self._rests = {"stdout": b"", "stderr": b""}
 
-    def feed(self, piece: bytes) -> Iterator[OutputLine]:
+    def feed(self, piece: bytes) -> list[OutputLine]:
         """The lines, and parts of very long ones, that a piece completes."""
-        for stream, content in self._frames.feed(piece):
-            stamp, data = _split(content)
-            yield self._line(stream, stamp, self._rests[stream] + data)
+        return self.decode(self._frames.feed(piece))
 
-    def end(self) -> Iterator[OutputLine]:
+    def decode(self, frames: Iterable[Frame]) -> list[OutputLine]:
+        """The lines, and parts of very long ones, of frames."""
+        found = []
+        for stream, content in frames:
+            stamp, data = _split(content)
+            found.append(self._line(stream, stamp, self._rests[stream] + data))
+        return found
+
+    def skip(self) -> None:
+        """Goes on behind frames that were lost."""
+        self._rests = dict.fromkeys(self._rests, b"")
+
+    def end(self) -> list[OutputLine]:
         """What was held back of a line that was never ended."""
-        for stream, rest in self._rests.items():
-            if rest:
-                yield OutputLine(at="", stream=stream, data=rest, partial=True)
+        return [
+            OutputLine(at="", stream=stream, data=rest, partial=True)
+            for stream, rest in self._rests.items()
+            if rest
+        ]
 
     def _line(self, stream: str, stamp: str, data: bytes) -> OutputLine:
         whole = data.endswith(b"\n")
@@ -69,6 +134,14 @@ class TerminalLines:
         self._rest = b""
         self._stamp: str | None = None
         """Of the line that goes on; None at the beginning of one."""
+
+    def decode(self, frames: Iterable[Frame]) -> list[OutputLine]:
+        """The lines, and parts of very long ones, that what was printed completes."""
+        return [line for _, content in frames for line in self.feed(content)]
+
+    def skip(self) -> None:
+        """Goes on behind something that was lost."""
+        self._rest, self._stamp = b"", None
 
     def feed(self, piece: bytes) -> Iterator[OutputLine]:
         """The lines, and parts of very long ones, that a piece completes."""
@@ -86,10 +159,9 @@ class TerminalLines:
             yield self._line(part, partial=True)
         return data
 
-    def end(self) -> Iterator[OutputLine]:
+    def end(self) -> list[OutputLine]:
         """A line that was never ended."""
-        if self._rest:
-            yield self._line(self._rest)
+        return [self._line(self._rest)] if self._rest else []
 
     def _line(self, data: bytes, *, partial: bool = False) -> OutputLine:
         stamp = self._stamp
@@ -97,6 +169,18 @@ class TerminalLines:
             stamp, data = _split(data)
         self._stamp = stamp if partial else None
         return OutputLine(at=stamp, stream="stdout", data=data, partial=partial)
+
+
+def is_after(frame: Frame, stamp: bytes) -> bool:
+    """Whether a frame says that it was printed after a moment, which is written as it is there."""
+    said = _STAMP.match(frame[1])
+    return said is not None and said[0] > stamp
+
+
+def printed_at(frame: Frame) -> datetime | None:
+    """When a frame says that it was printed."""
+    said = _STAMP.match(frame[1])
+    return moment(said[0][:-1].decode()) if said else None
 
 
 def _split(content: bytes) -> tuple[str, bytes]:

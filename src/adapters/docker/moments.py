@@ -18,3 +18,9 @@ def moment(text: str | None) -> datetime | None:
 def engine_time(moment: datetime) -> str:
     """A moment as the Engine takes it: seconds since 1970, with a fraction."""
     return f"{moment.timestamp():.6f}"
+
+
+def engine_stamp(nanoseconds: int) -> bytes:
+    """A moment, in nanoseconds since 1970, as the Engine writes it before lines; these sort."""
+    seconds, fraction = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z".encode()

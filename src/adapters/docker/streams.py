@@ -11,6 +11,7 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
+from adapters.docker.chunks import PIECE_BYTES, contents
 from adapters.docker.client import connect, translated
 from adapters.docker.connection import Call, Door
 from adapters.docker.refusals import refused
@@ -22,10 +23,10 @@ T = TypeVar("T")
 MAX_WAITING = 5_000
 """How many items wait for a slow reader."""
 
-LOST_PER_SECOND = 5_000
-"""How many items of all slow readers together are thrown away in a second."""
+LOST_PER_SECOND = 30_000
+"""How many lines of all slow readers together are thrown away in a second."""
 
-LOST_AT_ONCE = 20_000
+LOST_AT_ONCE = 30_000
 """How many at once, after a time without losses."""
 
 THREAD_NAME = "engine-stream"
@@ -33,7 +34,10 @@ THREAD_NAME = "engine-stream"
 # The Engine would compress what it sends, and with it hold back what it has sent only in part.
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 
-_PIECE_BYTES = 64 * 1024
+_FEW_BYTES = 4 * 1024
+_FEW_SECONDS = 0.05
+_PLENTY_BYTES = 16 * 1024
+_MORE_SECONDS = 0.002
 _LOOK_SECONDS = 0.5
 _JOIN_SECONDS = 0.01
 _END_SECONDS = 2.0
@@ -65,11 +69,11 @@ class Losses:
         self._lock = threading.Lock()
         self._next = clock() - self._ahead_seconds
 
-    def turn(self) -> float:
-        """Takes the next turn to lose an item; how many seconds from now that is."""
+    def turn(self, items: int = 1) -> float:
+        """Takes the next turn to lose so many items; how many seconds from now that is."""
         with self._lock:
             now = self._clock()
-            self._next = max(self._next, now - self._ahead_seconds) + self._each_seconds
+            self._next = max(self._next, now - self._ahead_seconds) + self._each_seconds * items
             return max(0.0, self._next - now)
 
 
@@ -84,6 +88,7 @@ class Feed(Generic[T]):
         lossy: while the reader is slow, the oldest items go; else the threads wait for it.
         most: how much waits for the reader.
         weigh: how much one item is.
+        count: for how many one item counts when it is lost.
         patience_seconds: how long a thread waits for the reader; None for any time.
         losses: how fast the oldest go.
     """
@@ -94,12 +99,14 @@ class Feed(Generic[T]):
         lossy: bool,
         most: int = MAX_WAITING,
         weigh: Callable[[T], int] = lambda _: 1,
+        count: Callable[[T], int] = lambda _: 1,
         patience_seconds: float | None = None,
         losses: Losses = _ALL_LOSSES,
     ) -> None:
         self._lossy = lossy
         self._most = most
         self._weigh = weigh
+        self._count = count
         self._patience_seconds = patience_seconds
         self._losses = losses
         self._weight = 0
@@ -136,14 +143,15 @@ class Feed(Generic[T]):
         """
         with self._changed:
             if self._lossy if lossy is None else lossy:
-                self._wait_to_lose()
+                self._wait_to_lose(item)
             else:
                 self._wait_for_room()
             if self._closed:
                 return
             while self._items and self._weight >= self._most:
-                self._weight -= self._weigh(self._items.popleft())
-                self._dropped += 1
+                oldest = self._items.popleft()
+                self._weight -= self._weigh(oldest)
+                self._dropped += self._count(oldest)
             self._items.append(item)
             self._weight += self._weigh(item)
             first = len(self._items) == 1
@@ -158,11 +166,11 @@ class Feed(Generic[T]):
                 raise EngineUnavailable(f"Nobody read on for {patience:g} s, so it was ended.")
             self._changed.wait(_LOOK_SECONDS)
 
-    def _wait_to_lose(self) -> None:
+    def _wait_to_lose(self, item: T) -> None:
         """Waits for the turn to lose something, or until that is not needed any more."""
         if self._weight < self._most or self._closed:
             return
-        until = time.monotonic() + self._losses.turn()
+        until = time.monotonic() + self._losses.turn(self._count(item))
         while self._weight >= self._most and not self._closed:
             left = until - time.monotonic()
             if left <= 0:
@@ -193,20 +201,44 @@ class Feed(Generic[T]):
         Raises:
             AgentError: what ended the stream.
         """
+        if not await self.ready():
+            return None, 0
+        with self._changed:
+            dropped, self._dropped = self._dropped, 0
+            item = self._items.popleft()
+            self._weight -= self._weigh(item)
+            self._changed.notify_all()
+            return item, dropped
+
+    def take(self, most: int) -> tuple[list[T], int]:
+        """The items that wait, up to so much of them, and how many before them were lost."""
+        found: list[T] = []
+        with self._changed:
+            dropped, self._dropped = self._dropped, 0
+            taken = 0
+            while self._items and taken < most:
+                found.append(self._items.popleft())
+                taken += self._weigh(found[-1])
+            self._weight -= taken
+            self._changed.notify_all()
+        return found, dropped
+
+    async def ready(self) -> bool:
+        """Waits for the next item, and leaves it where it is; False at the end.
+
+        Raises:
+            AgentError: what ended the stream.
+        """
         while True:
             self._news = anyio.Event()
             with self._changed:
-                dropped, self._dropped = self._dropped, 0
                 if self._items:
-                    item = self._items.popleft()
-                    self._weight -= self._weigh(item)
-                    self._changed.notify_all()
-                    return item, dropped
+                    return True
                 ended = self._closed or not self._writers
             if ended:
                 if self._fault is not None:
                     raise self._fault
-                return None, 0
+                return False
             await self._news.wait()
 
 
@@ -266,7 +298,20 @@ class Answer:
                 self._call.go_on(self._silence_seconds)
                 if self._begun is not None:
                     self._begun()
-                yield from response.raw.stream(_PIECE_BYTES, decode_content=False)
+                yield from self._content(response.raw)
+
+    def _content(self, raw: Any) -> Iterator[bytes]:
+        if raw.chunked:
+            # What lies beneath gives each chunk out alone, and a chunk is a line.
+            return contents(raw._fp.fp, self._gather)  # noqa: SLF001 - see above
+        content: Iterator[bytes] = raw.stream(PIECE_BYTES, decode_content=False)
+        return content
+
+    def _gather(self, size: int) -> None:
+        """Lets more come after so many bytes; to be woken for each line would cost far more."""
+        if size < _PLENTY_BYTES:
+            few = self.endless and size < _FEW_BYTES
+            self._call.pause(_FEW_SECONDS if few else _MORE_SECONDS)
 
     def close(self) -> None:
         """Ends it, whatever it waits for. May be repeated."""
@@ -289,11 +334,12 @@ class Streams:
         self._limiter = anyio.CapacityLimiter(limit)
         self._wait_seconds = wait_seconds
         self._open: set[Stream] = set()
-        self._ending = False
+        self.ending = False
+        """Whether nothing goes on any more."""
 
     def end(self) -> None:
         """Ends answers that go on, now and from now on; what came of them is still read."""
-        self._ending = True
+        self.ending = True
         for stream in self._open:
             stream.end()
 
@@ -301,7 +347,7 @@ class Streams:
     async def open(self) -> AsyncIterator["Stream"]:
         """A place to read answers in; leaving it ends them all."""
         stream = Stream(self._limiter, self._wait_seconds)
-        if self._ending:
+        if self.ending:
             stream.end()
         self._open.add(stream)
         try:

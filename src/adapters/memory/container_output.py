@@ -1,11 +1,12 @@
 """Output of single in-memory containers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.references import found
+from domain.batches import Batches
 from domain.container_streams import OutputChoice, OutputLine
 from domain.errors import ResourceConflict
 
@@ -37,10 +38,10 @@ class MemoryContainerOutput:
     @asynccontextmanager
     async def lines(
         self, container_id: str, choice: OutputChoice
-    ) -> AsyncIterator[AsyncIterator[OutputLine]]:
+    ) -> AsyncIterator[Batches[OutputLine]]:
         """What was printed, line by line, and what is printed until the container ends."""
         await self._require(container_id)
-        yield _Following(self, container_id, choice)
+        yield Batches(_Following(self, container_id, choice).next)
 
     @asynccontextmanager
     async def raw(
@@ -48,7 +49,8 @@ class MemoryContainerOutput:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes that were printed, as they were printed."""
         await self._require(container_id)
-        yield _plain(_Following(self, container_id, choice), timestamps=timestamps)
+        lines = Batches(_Following(self, container_id, choice).next)
+        yield _plain(lines, timestamps=timestamps)
 
     async def _require(self, container_id: str) -> None:
         await self._engine.answer("read output")
@@ -86,7 +88,7 @@ def _taken(line: OutputLine, choice: OutputChoice) -> bool:
 
 
 class _Following:
-    """Lines as they come; waiting for the next one may be cancelled."""
+    """Lines as they come; waiting for the next ones may be cancelled."""
 
     def __init__(
         self, output: MemoryContainerOutput, container_id: str, choice: OutputChoice
@@ -98,21 +100,16 @@ class _Following:
         lines = output.since(0, container_id, choice)
         self._ready = lines if choice.tail is None else lines[max(0, len(lines) - choice.tail) :]
 
-    def __aiter__(self) -> "_Following":
-        return self
-
-    async def __anext__(self) -> OutputLine:
-        while not self._ready:
-            if not self._choice.follow:
-                raise StopAsyncIteration
+    async def next(self) -> Sequence[OutputLine]:
+        """The next lines; none at the end."""
+        while not self._ready and self._choice.follow:
             self._ready = self._output.since(self._seen, self._container_id, self._choice)
             self._seen = self._output.printed
-            if self._ready:
+            if self._ready or not self._output.goes_on(self._container_id):
                 break
-            if not self._output.goes_on(self._container_id):
-                raise StopAsyncIteration
             await self._output.news()
-        return self._ready.pop(0)
+        ready, self._ready = self._ready, []
+        return ready
 
 
 async def _plain(lines: AsyncIterator[OutputLine], *, timestamps: bool) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from adapters.memory.engine import MemoryEngine
+from domain.batches import Batches
 from domain.containers import Container, LogLine
 from domain.engine_events import EngineEvent, Gap
 from domain.errors import EngineUnavailable
@@ -49,10 +50,10 @@ class MemoryLogs:
         tail: int | None = None,
         since: datetime | None = None,
         follow: bool = False,
-    ) -> AsyncIterator[AsyncIterator[LogLine]]:
+    ) -> AsyncIterator[Batches[LogLine]]:
         """The lines of several containers together."""
         await self._engine.answer("read logs")
-        yield self._read(containers, tail, since, follow=follow)
+        yield Batches.of(self._read(containers, tail, since, follow=follow))
 
     async def _read(
         self,
@@ -61,17 +62,16 @@ class MemoryLogs:
         since: datetime | None,
         *,
         follow: bool,
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncIterator[Sequence[LogLine]]:
         names = [container.name for container in containers]
         seen = len(self._lines)
-        for line in self._before(names, tail, since):
-            yield line
+        if before := self._before(names, tail, since):
+            yield before
         while follow:
             news = self._engine.news
             fresh, seen = self._lines[seen:], len(self._lines)
-            for line in fresh:
-                if line.container in names:
-                    yield line
+            if chosen := [line for line in fresh if line.container in names]:
+                yield chosen
             if not fresh:
                 if self._ended or not any(self._runs(name) for name in names):
                     return

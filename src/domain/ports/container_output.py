@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from domain.batches import Batches
 from domain.container_streams import OutputChoice, OutputLine
 
 
@@ -19,7 +20,7 @@ class ContainerOutput(Protocol):
 
     def lines(
         self, container_id: str, choice: OutputChoice
-    ) -> AbstractAsyncContextManager[AsyncIterator[OutputLine]]:
+    ) -> AbstractAsyncContextManager[Batches[OutputLine]]:
         """What was printed, line by line, and what is printed until the container ends.
 
         One who reads slowly gets all that was printed before; of what is followed he loses the

@@ -5,11 +5,12 @@ within a second, whatever it waits for. All may raise ``EngineUnavailable`` when
 answer or hangs up in the middle, and ``EngineRefused`` when it answers with an error.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
+from domain.batches import Batches
 from domain.containers import Container, LogLine
 
 
@@ -23,7 +24,7 @@ class ContainerLogs(Protocol):
         tail: int | None = None,
         since: datetime | None = None,
         follow: bool = False,
-    ) -> AbstractAsyncContextManager[AsyncIterator[LogLine]]:
+    ) -> AbstractAsyncContextManager[Batches[LogLine]]:
         """The lines of several containers together.
 
         What was printed before comes sorted by time; what is followed comes as it is printed, until

@@ -1,7 +1,7 @@
 """The output of one container, byte by byte or line by line."""
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, TypeVar
 
 import anyio
@@ -11,6 +11,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from domain.batches import Batches, made
 from domain.container_streams import OutputChoice, OutputLine
 from domain.errors import AgentError, RequestUnreadable, ResourceConflict
 from entrypoints.agent import Agent
@@ -130,11 +131,14 @@ async def _raw(
 async def _records(
     agent: Agent, container_id: str, choice: OutputChoice, form: str, *, left: float | None
 ) -> AsyncIterator[bytes]:
+    def written(batch: Sequence[OutputLine]) -> bytes:
+        return b"".join([_written(log_record(line), form) for line in batch])
+
     try:
         async with agent.containers.output.lines(container_id, choice) as lines:
-            async for line in _ended(_kept_alive(lines), left if choice.follow else None):
-                if line is not None:
-                    yield _written(log_record(line), form)
+            async for batch in _ended(_kept_alive(lines), left if choice.follow else None):
+                if batch:
+                    yield made(batch, form, written)
                 elif form == sse.MEDIA_TYPE:
                     yield sse.KEEP_ALIVE
     except AgentError as fault:
@@ -162,16 +166,15 @@ async def _ended(items: AsyncIterator[T], left: float | None) -> AsyncIterator[T
         yield item
 
 
-async def _kept_alive(lines: AsyncIterator[OutputLine]) -> AsyncIterator[OutputLine | None]:
-    """The lines, and None where there was none for a while."""
+async def _kept_alive(lines: Batches[OutputLine]) -> AsyncIterator[Sequence[OutputLine]]:
+    """The lines in batches, and none where there was none for a while."""
     while True:
-        line: OutputLine | None = None
+        batch: Sequence[OutputLine] = ()
         with anyio.move_on_after(KEEP_ALIVE_SECONDS):
-            try:
-                line = await anext(lines)
-            except StopAsyncIteration:
+            batch = await lines.next()
+            if not batch:
                 return
-        yield line
+        yield batch
 
 
 def _written(record: LogRecord, form: str) -> bytes:

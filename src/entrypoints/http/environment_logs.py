@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.response import Stream
 
+from domain.batches import made
 from domain.containers import Container, LogLine
 from domain.errors import AgentError, EnvironmentNotFound, RequestUnreadable
 from domain.names import environment_name
@@ -106,10 +107,13 @@ async def _lines(
     form: str,
     timestamps: bool,
 ) -> AsyncIterator[bytes]:
+    def written(batch: Sequence[LogLine]) -> bytes:
+        return b"".join([_written(line, form, timestamps=timestamps) for line in batch])
+
     try:
         async with agent.logs.read(containers, tail=tail, since=since, follow=follow) as lines:
-            async for line in lines:
-                yield _written(line, form, timestamps=timestamps)
+            while batch := await lines.next():
+                yield made(batch, f"{form} {timestamps}", written)
     except AgentError as fault:
         # The answer has begun; all that can be done is to say why it ends.
         remark = LogLine(at=None, container="", service=None, stream="agent", text=fault.detail)
