@@ -694,7 +694,7 @@ class TestTheEngine:
             command=("sh", "-c", "x=1234567890; while :; do x=$x$x; done"), init=False
         )
         await docker.changes.create(
-            order, msgspec.structs.replace(LIMITS, memory_bytes=8 * 1024 * 1024)
+            order, msgspec.structs.replace(LIMITS, memory_bytes=32 * 1024 * 1024)
         )
         await docker.changes.start(order.name)
 
