@@ -4,16 +4,19 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import jwt
 import pytest
+from litestar.routes import HTTPRoute, WebSocketRoute
 
 from adapters.memory.keys import MemoryKeys
 from adapters.pyjwt_keys import PyjwtKeys
 from domain.keys import Claims
-from tests.support.agents import HOST_ID, JWT_SECRET, SERVER_KEY, World, agent_on_twins
+from tests.support.agents import HOST_ID, JWT_SECRET, SERVER_KEY, World, agent_on_twins, application
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +146,63 @@ async def test_every_route_wants_the_key_unless_it_is_listed_as_open(world: Worl
         for method in item:
             answer = await world.http.request(method, path.replace("{name}", "a"))
             assert (answer.status_code == 401) == (path not in listed), (method, path)
+
+
+async def test_what_is_routed_wants_the_key_too_whether_the_document_knows_it_or_not() -> None:
+    """Sockets, streams, and what is left out of the document."""
+    opened, sockets = set(), set()
+    async with agent_on_twins() as world:
+        with application(world.agent) as (app, _):
+            for route in app._app.routes:
+                path = re.sub(r"\{[^}]+\}", "a", route.path)
+                if isinstance(route, WebSocketRoute):
+                    sockets.add(path)
+                    assert await _status(app, {"type": "websocket", "path": path}) == 401, path
+                elif isinstance(route, HTTPRoute):
+                    for method in sorted({*route.methods, "HEAD"} - {"OPTIONS"}):
+                        answer = await world.http.request(method, path)
+                        if answer.status_code not in {401, 405}:
+                            opened.add(path)
+
+    assert sockets == {"/api/v1/containers/a/exec/terminal"}
+    assert opened == {
+        "/health",
+        "/ready",
+        "/metrics",
+        "/system/info",
+        "/system/resources",
+        "/openapi.json",
+        "/docs",
+    }
+
+
+async def _status(app: Any, scope: dict[str, Any]) -> int:
+    """What a handshake without a key is answered with."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    whole = {
+        "asgi": {"version": "3.0"},
+        "scheme": "ws",
+        "http_version": "1.1",
+        "raw_path": scope["path"].encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "subprotocols": [],
+        "extensions": {"websocket.http.response": {}},
+        **scope,
+    }
+    await app(whole, receive, send)
+    assert sent[0]["type"] == "websocket.http.response.start", sent
+    return int(sent[0]["status"])
 
 
 @pytest.mark.parametrize(

@@ -160,10 +160,6 @@ def _raise_if_any(findings: Sequence[Finding]) -> None:
         raise PolicyRefused(tuple(findings))
 
 
-def _folder_of(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
 def _joined(folder: str, path: str) -> str:
     parts = [part for part in f"{folder}/{path}".split("/") if part not in {"", "."}]
     return "/".join(parts)
