@@ -22,6 +22,7 @@ class BuildCache(Protocol):
 
         Args:
             all_unused: also what images have, too, and the builder's own.
-            unused_seconds: only what was not used for so long.
+            unused_seconds: only what was not used for so long. The builder counts what a build has
+                just made and not yet used as old, so that it may go, too.
         """
         ...
