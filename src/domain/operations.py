@@ -141,6 +141,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle was refused for."""
     output: tuple[str, ...] = ()
     """The last lines of output."""
+    left_open: bool = False
+    """It ended with the agent, and the next one has not taken it up yet."""
 
     @property
     def subject(self) -> str:
@@ -168,6 +170,21 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"Operation {self.id} is not of an environment.")
         return self.environment
 
+    @property
+    def to_be_finished(self) -> bool:
+        """Whether the next agent takes it up if this one is cut off; what is not is undone."""
+        if self.kind in {OperationKind.DEPLOY, OperationKind.BUILD}:
+            return False
+        # A change that waited in line has changed nothing; a removal was meant all the same, and
+        # what the agent itself asked for takes up what had been begun.
+        meant = self.kind is OperationKind.DELETE or self.asked == BY_AGENT
+        return meant or self.left_open or self.state is OperationState.RUNNING
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is to be done about it any more."""
+        return self.state.ended and not self.left_open
+
     def under_way_at(self, moment: datetime) -> bool:
         """Whether it had been asked for, and not ended, at that moment."""
         return self.requested_at <= moment and (self.ended_at is None or moment <= self.ended_at)
@@ -175,5 +192,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     def interrupted(self, *, at: datetime, error: str, reason: str) -> "Operation":
         """The same operation as one that ended with the agent."""
         return msgspec.structs.replace(
-            self, state=OperationState.INTERRUPTED, ended_at=at, error=error, reason=reason
+            self,
+            state=OperationState.INTERRUPTED,
+            ended_at=at,
+            error=error,
+            reason=reason,
+            left_open=False,
         )

@@ -151,6 +151,18 @@ async def test_operations_that_have_not_ended_come_oldest_first(store: Store) ->
     assert [o.id for o in await store.operations.unended()] == ["op-2", "op-1"]
 
 
+async def test_what_was_left_open_has_not_ended_and_is_not_pruned(store: Store) -> None:
+    left = structs.replace(operation(1, OperationState.INTERRUPTED), left_open=True)
+    await store.operations.put(left)
+    await store.operations.put(operation(2, OperationState.INTERRUPTED))
+
+    await store.operations.prune(0)
+    assert list(await store.operations.unended()) == [left]
+
+    await store.operations.put(structs.replace(left, left_open=False))
+    assert list(await store.operations.unended()) == []
+
+
 async def test_requests_are_ordered_by_the_moment_however_it_is_written(store: Store) -> None:
     east = timezone(timedelta(hours=5))
     later = NOON + timedelta(microseconds=1)

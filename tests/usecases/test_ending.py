@@ -11,7 +11,17 @@ from entrypoints.connections import ConnectionLimits
 from entrypoints.serve import wind_up
 from tests.http.test_slow_clients import served
 from tests.support.agents import World, agent_on_twins
-from tests.support.api import ENVIRONMENTS, OPERATIONS, PLAIN, WEB, begin, call, deploy, left_of
+from tests.support.api import (
+    ENVIRONMENTS,
+    OPERATIONS,
+    PLAIN,
+    WAIT,
+    WEB,
+    begin,
+    call,
+    deploy,
+    left_of,
+)
 from tests.support.api import operation as shown_operation
 from tests.support.containers import CONTAINERS, run
 from tests.support.terminals import conversation
@@ -165,3 +175,50 @@ async def test_a_recovery_that_ends_late_does_not_open_the_agent_again() -> None
 
         assert not world.agent.operations.accepting
         assert (await deploy(world, "one", PLAIN)).status_code == 503
+
+
+@pytest.mark.parametrize("action", ["restart", "reset", "rebuild", "start", "stop"])
+async def test_a_change_that_is_cut_off_is_taken_up_by_the_next_agent(action: str) -> None:
+    async with agent_on_twins({"SHUTDOWN_TIMEOUT": "0"}) as world:
+        await deploy(world, "one", PLAIN)
+        if action == "start":
+            await call(world, "POST", f"{ENVIRONMENTS}/one/stop", headers=WAIT)
+        earlier = {container.id for container in world.engine.containers.values()}
+        world.compose.up_seconds = world.compose.stop_seconds = 5
+        asked = await call(world, "POST", f"{ENVIRONMENTS}/one/{action}")
+        identifier = asked.json()["id"]
+        await world.clock.advance(6 if action == "restart" else 1)
+
+        await wind_up(world.agent)
+        events = await call(world, "GET", f"{OPERATIONS}/{identifier}/events", headers=EVENTS)
+
+    assert '"state":"interrupted"' in events.text.strip().split("\n\n")[-1]
+    world.compose.up_seconds = world.compose.stop_seconds = 0
+    async with agent_on_twins(outside=world) as after:
+        await after.clock.advance(30)
+        (state,) = {container.state.value for container in after.engine.containers.values()}
+        kept = earlier == {container.id for container in after.engine.containers.values()}
+        told = await shown_operation(after, identifier)
+
+    assert state == ("exited" if action == "stop" else "running")
+    assert kept is (action not in {"reset", "rebuild"})
+    assert (told["state"], told["error"]) == ("interrupted", "operation-interrupted")
+
+
+async def test_whoever_asked_for_it_is_told_that_it_will_be() -> None:
+    async with agent_on_twins({"SHUTDOWN_TIMEOUT": "0"}) as world:
+        await deploy(world, "one", PLAIN)
+        world.compose.stop_seconds = 5
+        answers: list[httpx.Response] = []
+
+        async def ask() -> None:
+            path = f"{ENVIRONMENTS}/one/restart"
+            answers.append(await call(world, "POST", path, headers=WAIT))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await world.clock.advance(1)
+            await wind_up(world.agent)
+
+    assert answers[0].status_code == 503
+    assert "taken up again" in answers[0].json()["detail"]

@@ -183,9 +183,9 @@ class MemoryOperations:
         self._ages_from[operation.id] = operation.ages_from
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, in the order of their numbers."""
+        """Operations that have not ended or were left open, in the order of their numbers."""
         await self._store.check()
-        return [o for o in self._sorted() if not o.state.ended]
+        return [o for o in self._sorted() if not o.closed]
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:
         """The newest operations, of one subject or of all, newest first."""
@@ -214,7 +214,7 @@ class MemoryOperations:
     ) -> None:
         """Takes away records of operations that have ended."""
         await self._store.check()
-        ended = [o for o in self._sorted() if o.state.ended]
+        ended = [o for o in self._sorted() if o.closed]
         surplus = ended[: max(0, len(ended) - keep)]
         old = [o for o in ended if before is not None and self._ages_from[o.id] < before]
         for operation in {o.id for o in (*surplus, *old)}:

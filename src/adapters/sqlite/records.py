@@ -183,7 +183,7 @@ class SqliteOperations:
         """Writes a record, in place of an earlier one of the identifier."""
         row = (
             operation.id,
-            operation.state.ended,
+            operation.closed,
             sortable(operation.ages_from),
             msgspec.json.encode(operation),
             operation.subject,
@@ -193,7 +193,7 @@ class SqliteOperations:
         await self._store.run(lambda c: c.execute(_PUT_OPERATION, row))
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, in the order of their numbers."""
+        """Operations that have not ended or were left open, in the order of their numbers."""
         return await self._select(_UNENDED)
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:

@@ -121,7 +121,7 @@ class OperationRecords(Protocol):
         ...
 
     async def unended(self) -> Sequence[Operation]:
-        """Operations that have not ended, in the order of their numbers."""
+        """Operations that have not ended or were left open, in the order of their numbers."""
         ...
 
     async def latest(self, subject: str | None, limit: int) -> Sequence[Operation]:

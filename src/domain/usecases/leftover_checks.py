@@ -68,7 +68,8 @@ class LeftoverChecks:
         # What has ended, and could not be written down then.
         await self._operations.write_ends()
         for operation in await self._store.operations.unended():
-            if self._operations.live(operation.id) is None:
+            # What is left open for the next agent is no fault of this one.
+            if self._operations.live(operation.id) is None and not operation.left_open:
                 await self._mending.close(operation, OperationState.INTERRUPTED)
                 detail = f"Its record said {operation.state}, and nobody was at it."
                 found.heals(DifferenceKind.OPERATION_OPEN, operation.id, detail)

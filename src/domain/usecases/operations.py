@@ -164,8 +164,12 @@ class Operations:
     def interrupt(self) -> None:
         """Lets all end as soon as what they began is undone."""
         for ticket in self._tickets():
+            later = ticket.operation.to_be_finished
             ticket.cancel(
-                OperationInterrupted("The agent was stopped before the operation was done.")
+                OperationInterrupted(
+                    "The agent was stopped before the operation was done.",
+                    hint="It is taken up again when the agent is back." if later else "",
+                )
             )
 
     async def _all_ended(self) -> None:

@@ -118,10 +118,10 @@ class Recovery:
         await self._tidy()
         for operation in cut_off:
             self._tell(operation)
-        await self._mend([o for o in cut_off if not _to_be_finished(o)])
+        await self._mend([o for o in cut_off if not o.to_be_finished])
         self._operations.resume()
         for operation in cut_off:
-            if _to_be_finished(operation):
+            if operation.to_be_finished:
                 await self._resume(operation)
         # What was undone has changed the picture.
         await self._consistency.look(seconds=MEND_SECONDS)
@@ -208,13 +208,3 @@ class Recovery:
         """
         newest = await self._records.latest(operation.subject, _NEWEST)
         return any(o.number > operation.number and o.started_at is not None for o in newest)
-
-
-def _to_be_finished(operation: Operation) -> bool:
-    """Whether it is taken up again, not undone."""
-    if operation.kind in {OperationKind.DEPLOY, OperationKind.BUILD}:
-        return False
-    # A change that waited in line has changed nothing; a removal was meant all the same, and what
-    # the agent itself asked for takes up what had been begun.
-    meant = operation.kind is OperationKind.DELETE or operation.asked == BY_AGENT
-    return meant or operation.state is OperationState.RUNNING

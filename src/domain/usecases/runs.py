@@ -5,7 +5,7 @@ from collections import deque
 import anyio
 import msgspec
 
-from domain.errors import AgentError, PolicyRefused
+from domain.errors import AgentError, OperationInterrupted, PolicyRefused
 from domain.names import OperationId
 from domain.operations import (
     OUTPUT_TAIL_LINES,
@@ -115,6 +115,7 @@ class Run:
             reason=fault.detail if fault else "",
             findings=fault.findings if isinstance(fault, PolicyRefused) else (),
             output=tuple(self._output),
+            left_open=isinstance(fault, OperationInterrupted) and self.operation.to_be_finished,
         )
         await self._ends.write(self.operation, self.progress.events)
 
