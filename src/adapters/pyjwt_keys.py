@@ -1,6 +1,8 @@
 """Keys signed with HS256, through PyJWT."""
 
 import warnings
+from datetime import UTC, datetime
+from typing import Any
 
 import jwt
 from jwt.warnings import InsecureKeyLengthWarning
@@ -48,4 +50,19 @@ class PyjwtKeys:
         subject, key_id = claims["sub"], claims.get("jti", "")
         if not isinstance(subject, str) or not subject:
             return None
-        return Claims(subject=subject, key_id=key_id if isinstance(key_id, str) else "")
+        return Claims(
+            subject=subject,
+            key_id=key_id if isinstance(key_id, str) else "",
+            expires_at=_expiry(claims.get("exp")),
+        )
+
+
+def _expiry(exp: Any) -> datetime | None:
+    """When a key is refused for the first time, by a ``exp`` that the library took for a number."""
+    if exp is None:
+        return None
+    try:
+        return datetime.fromtimestamp(int(exp) + _CLOCK_SKEW_SECONDS, UTC)
+    except (OverflowError, ValueError, OSError):
+        # After the year 9999.
+        return None

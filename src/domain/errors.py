@@ -8,6 +8,7 @@
     ├── RequestUnreadable        a body that is not what the call takes
     ├── RequestTooSlow           a body that does not come to its end in time
     ├── KeyRefused               no key, or not the right one
+    ├── KeyExpired               the key was good when a stream or terminal was opened
     ├── EnvironmentNotFound      no environment of that name
     ├── EnvironmentExists        an environment of that name stands already
     ├── EnvironmentHeld          somebody holds the environment
@@ -132,6 +133,17 @@ class KeyRefused(AgentError):
         super().__init__(
             "This call needs the host's server key.",
             hint="Send it in the X-Server-Key header.",
+        )
+
+
+class KeyExpired(AgentError):
+    """A key that was good when something was opened with it is good no more."""
+
+    code = "key-expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The key that this was opened with has expired.", hint="Come back with a newer one."
         )
 
 

@@ -34,4 +34,4 @@ class Authentication:
         claims = self._signed.verify(key)
         if claims is None or not self._host_id or not self._same(claims.subject, self._host_id):
             raise KeyRefused
-        return Caller(subject=claims.subject, key_id=claims.key_id)
+        return Caller(subject=claims.subject, key_id=claims.key_id, expires_at=claims.expires_at)

@@ -13,7 +13,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from domain.errors import AgentError, NotAccepting
+from domain.errors import AgentError, KeyExpired, NotAccepting
 from entrypoints.agent import Agent, Exposition
 from entrypoints.http import (
     audit,
@@ -35,6 +35,7 @@ from entrypoints.http import (
     volumes,
 )
 from entrypoints.http.auth import require_key
+from entrypoints.http.expiry import Expiring
 from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
 from entrypoints.http.heads import answer_head
 from entrypoints.http.introduction import DESCRIPTION, TAGS
@@ -137,11 +138,9 @@ class _Observed:
             await send(message)
 
         try:
-            if scope["method"] == "HEAD":
-                scope["method"] = HttpMethod.GET
-                await answer_head(self._app, scope, receive, note)
-            else:
-                await self._app(scope, receive, note)
+            await self._answer(scope, receive, note)
+        except KeyExpired as fault:
+            self._broke_off(scope, fault.detail)
         except anyio.get_cancelled_exc_class():
             # Only the server cuts requests off, and only those that outlast the agent's end.
             if not self._agent.operations.stopping:
@@ -152,11 +151,21 @@ class _Observed:
             reason = _broken_off(fault)
             if status is None or reason is None:
                 raise
-            # The server closes the connection, so that nobody takes it for the whole answer.
-            self._agent.log.warning("answer broke off", path=scope["path"][:200], reason=reason)
+            self._broke_off(scope, reason)
         finally:
             status = 500 if status is None else status
             self._tell(scope, status, time.perf_counter() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
+            scope["method"] = HttpMethod.GET
+            await answer_head(self._app, scope, receive, send)
+        else:
+            await Expiring(scope, receive, send, self._agent.clock).serve(self._app)
+
+    def _broke_off(self, scope: Scope, reason: str) -> None:
+        # The server closes the connection, so that nobody takes it for the whole answer.
+        self._agent.log.warning("answer broke off", path=scope["path"][:200], reason=reason)
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One WebSocket; what is noted is its handshake, however long it stays open."""

@@ -10,10 +10,13 @@ from litestar.openapi.spec import Example
 from litestar.params import QueryParameter
 
 from domain.container_exec import MOST_COLUMNS, MOST_ROWS, OutputPiece, TerminalSize
-from domain.errors import AgentError, RequestUnreadable
+from domain.errors import AgentError, KeyExpired, RequestUnreadable
+from domain.keys import Caller
+from domain.ports.clock import Clock
 from domain.usecases.terminals import Ending, EndOfInput, Farewell, Said, Terminal
 from entrypoints.agent import Agent
 from entrypoints.http.exec_requests import terminal_order
+from entrypoints.http.expiry import before
 from entrypoints.http.parameters import (
     ContainerReference,
 )
@@ -93,7 +96,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """How it ended: the last message before the socket is closed."""
 
     reason: str
-    """`exited`, `idle`, `unread`, `stopping`, or the code of a problem."""
+    """`exited`, `idle`, `unread`, `stopping`, or the code of a problem, as `key-expired`."""
     detail: str
     exit_code: int | None = None
     """Of a command that has `exited`; null where it went down with its container."""
@@ -176,7 +179,8 @@ async def speak(
     async with agent.containers.execution.terminal(reference, order) as terminal:
         if not await _accepted(socket):
             return
-        ended = await _conversation(terminal, _SocketPeer(socket, channels=not tty))
+        peer = _SocketPeer(socket, agent.clock, channels=not tty)
+        ended = await _conversation(terminal, peer)
         await _close(socket, *ended)
     agent.log.info(
         "terminal ended",
@@ -201,7 +205,7 @@ async def _conversation(terminal: Terminal, peer: "_SocketPeer") -> tuple[Ended,
     try:
         farewell = await terminal.converse(peer)
     except AgentError as fault:
-        code = 1008 if isinstance(fault, RequestUnreadable) else 1011
+        code = 1008 if isinstance(fault, RequestUnreadable | KeyExpired) else 1011
         return Ended(reason=fault.code, detail=fault.detail), code
     return _ended(farewell), _CODES.get(farewell.ending)
 
@@ -229,20 +233,25 @@ class _SocketPeer:
 
     Args:
         socket: which was accepted.
+        clock: tells when the key is good no more.
         channels: let each piece of output begin with the number of its stream.
     """
 
-    def __init__(self, socket: AnySocket, *, channels: bool) -> None:
+    def __init__(self, socket: AnySocket, clock: Clock, *, channels: bool) -> None:
         self._socket = socket
+        self._clock = clock
         self._channels = channels
+        caller: Caller = socket.scope["state"]["caller"]
+        self._expires_at = caller.expires_at
 
     async def receive(self) -> Said | None:
         """What it says next; None once it has gone.
 
         Raises:
             RequestUnreadable: it is nothing that can be said.
+            KeyExpired: its key is good no more.
         """
-        message: Any = await self._socket.receive()
+        message: Any = await before(self._expires_at, self._clock, self._socket.receive)
         if message["type"] != "websocket.receive":
             return None
         data = message.get("bytes")

@@ -26,6 +26,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.RequestUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RequestTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.KeyRefused: HTTPStatus.UNAUTHORIZED,
+    errors.KeyExpired: HTTPStatus.UNAUTHORIZED,
     errors.EnvironmentNotFound: HTTPStatus.NOT_FOUND,
     errors.EnvironmentExists: HTTPStatus.CONFLICT,
     errors.EnvironmentHeld: HTTPStatus.CONFLICT,
