@@ -90,6 +90,27 @@ async def test_a_removal_or_rebuild_that_was_cut_off_is_finished(
             assert earlier.isdisjoint({c.id for c in after.engine.containers.values()})
 
 
+@pytest.mark.parametrize(
+    ("began", "end"), [(True, OperationState.SUCCEEDED), (False, OperationState.INTERRUPTED)]
+)
+async def test_a_removal_that_had_removed_all_has_succeeded(
+    world: World, began: bool, end: OperationState
+) -> None:
+    removal = unended(OperationKind.DELETE, OperationState.QUEUED, world)
+    if began:
+        removal = msgspec.structs.replace(
+            removal, state=OperationState.RUNNING, started_at=world.clock.now()
+        )
+    await world.store.operations.put(removal)
+
+    async with agent_on_twins(outside=world) as after:
+        await after.clock.advance(30)
+        found = await after.store.operations.get(removal.id)
+
+    assert found is not None
+    assert found.state is end
+
+
 @pytest.mark.parametrize(("asked", "again"), [(BY_AGENT, True), (BY_MANAGER, False)])
 async def test_only_what_the_agent_took_up_itself_is_finished_though_it_had_not_begun(
     world: World, asked: Asked, again: bool

@@ -80,7 +80,9 @@ class Mending:
         """Writes down how an operation ended that nobody can ask any more."""
         now = self._clock.now()
         if state is OperationState.SUCCEEDED:
-            ended = msgspec.structs.replace(operation, state=state, ended_at=now)
+            ended = msgspec.structs.replace(
+                operation, state=state, ended_at=now, error="", reason="", left_open=False
+            )
         else:
             ended = operation.interrupted(
                 at=now, error=OperationInterrupted.code, reason=INTERRUPTED

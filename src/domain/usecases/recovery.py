@@ -190,16 +190,20 @@ class Recovery:
             OperationKind.REBUILD: partial(self._lifecycle.rebuild, asked=BY_AGENT),
             OperationKind.RESET: partial(self._lifecycle.reset, asked=BY_AGENT),
         }
+        state = OperationState.INTERRUPTED
         try:
             if operation.id not in self._taken_up and not await self._is_over(operation):
                 await finish[operation.kind](operation.target)
         except EnvironmentNotFound:
+            if operation.kind is OperationKind.DELETE and operation.started_at is not None:
+                # All was removed, and the agent cut off before it could say so.
+                state = OperationState.SUCCEEDED
             self._log.debug(
                 "nothing left to resume", operation=operation.id, kind=operation.kind.value
             )
         # Not once more if all of this is tried again.
         self._taken_up.add(operation.id)
-        await self._mending.close(operation, OperationState.INTERRUPTED)
+        await self._mending.close(operation, state)
 
     async def _is_over(self, operation: Operation) -> bool:
         """Whether a later one of its environment had begun, for which this must have ended.
