@@ -42,7 +42,9 @@ def own() -> Iterator[PrivateEngine]:
 
 def overwrite_the_middle(store: Path) -> None:
     """What a disk that lies leaves, when all had been written to the file itself."""
-    with closing(sqlite3.connect(store)) as connection:
+    with closing(sqlite3.connect(store, isolation_level=None)) as connection:
+        # So that nobody has anything of it in memory.
+        connection.execute("UPDATE environments SET name = name")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     size = store.stat().st_size
     with store.open("r+b") as file:
@@ -141,3 +143,30 @@ async def test_records_that_are_lost_are_made_anew(
         assert await agent.idle(60)
         assert wrong(own, tmp_path, {}) == []
         assert {i.environment for i in records(tmp_path).images.values()} == {None}
+
+
+async def test_records_that_are_damaged_while_the_agent_runs_are_made_anew(
+    tmp_path: Path, own: PrivateEngine
+) -> None:
+    variables = {"DOCKER_SOCKET": own.address, "NETWORK_POOL": some_pool()}
+    async with agent_process(tmp_path, **variables) as agent:
+        await stand(agent)
+        before, wanted = await shown(agent), expected(own)
+
+        overwrite_the_middle(tmp_path / "state" / "agent.db")
+
+        with anyio.fail_after(90):
+            while "store damaged, set aside" not in await log_of(agent):
+                await agent.http.get("/api/v1/operations")
+                await anyio.sleep(0.5)
+            while await shown(agent) != before:
+                await anyio.sleep(0.5)
+        assert wrong(own, tmp_path, wanted) == []
+        assert (await agent.consistency())["consistent"]
+        health = (await agent.http.get("/health")).json()
+        assert health["status"] == "ok", health
+
+
+async def log_of(agent: Process) -> str:
+    """What it wrote."""
+    return await anyio.Path(agent.root, "agent.log").read_text()

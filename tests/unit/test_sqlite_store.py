@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -146,6 +146,55 @@ async def test_a_record_damaged_while_the_agent_runs_is_unavailable(path: Path) 
             await store.environments.get(EnvironmentName("lab-1"))
         with pytest.raises(StoreUnavailable):
             await store.environments.list()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *[cut_to(size) for size in (10, 4096, 8192, 20_000)],
+        *[overwritten_at(start) for start in (0, 8192)],
+        statement("DROP TABLE environments"),
+        statement("UPDATE environments SET document = x'7b' WHERE name = 'lab-7'"),
+    ],
+)
+async def test_a_file_damaged_while_the_agent_runs_is_set_aside_and_begun_anew(
+    path: Path, damage: Callable[[Path], object]
+) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        assert len(await store.environments.list()) == 40
+        assert not await store.mend()
+        # Somebody else's write, so that nothing is read from memory.
+        for text in ("UPDATE environments SET name = name", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            statement(text)(path)
+        damage(path)
+        with suppress(StoreUnavailable):
+            await store.environments.put(environment("lab-1"))
+        with pytest.raises(StoreUnavailable):
+            await store.environments.list()
+
+        assert await store.mend()
+
+        assert list(await store.environments.list()) == []
+        await store.environments.put(environment("new"))
+        await store.check()
+        assert not await store.mend()
+
+    assert await names(path, log) == ["new"]
+    (told,) = log.named("store damaged, set aside and begun anew")
+    assert [str(p) async for p in anyio.Path(path.parent).glob("*.damaged-*Z")] == [told["aside"]]
+
+
+async def test_whole_records_are_not_set_aside_for_work_that_makes_no_sense(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        with pytest.raises(StoreUnavailable):
+            await store.run(lambda c: c.execute("DELETE FROM nowhere"))
+
+        assert not await store.mend()
+        assert len(await store.environments.list()) == 40
+
+    assert log.events == []
 
 
 async def test_of_work_that_fails_nothing_is_kept(path: Path) -> None:

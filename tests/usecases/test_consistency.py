@@ -565,6 +565,20 @@ class TestFromTimeToTime:
 
         assert await image_tags(world) == {tag}
 
+    async def test_soon_after_records_were_damaged_and_begun_anew(self, world: World) -> None:
+        await deploy(world, "one", WEB)
+        before = await shown(world, "one")
+        world.store.damage()
+        assert (await call(world, "GET", f"{ENVIRONMENTS}/one")).status_code == 503
+
+        await world.agent.health.observe_store()
+        await world.clock.advance(AGAIN_SECONDS + 1)
+
+        after = await shown(world, "one")
+        assert (after["state"], after["created_at"]) == ("running", before["created_at"])
+        assert (await world.http.get("/health")).json()["store"]["state"] == "up"
+        assert (await remove(world, "one")).status_code == 200
+
     async def test_not_while_the_agent_ends(self, world: World) -> None:
         await world.agent.operations.close(0)
         world.workspaces.staged[OperationId("op-old")] = {}

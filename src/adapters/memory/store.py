@@ -12,7 +12,7 @@ from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
 from domain.container_orders import OpenOrder
 from domain.environments import Environment
-from domain.errors import AgentError
+from domain.errors import AgentError, StoreUnavailable
 from domain.images import ImageRecord
 from domain.moments import Shift, moved
 from domain.names import BundleDigest, EnvironmentName, OperationId
@@ -28,6 +28,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.fault: AgentError | None = None
+        self._damaged = False
         self.short_of_room = ""
         """Why only removals should be asked for; as it is set."""
         self._environments = MemoryEnvironments(self, lambda record: record.name)
@@ -79,6 +80,21 @@ class MemoryStore:
         if self.fault is not None:
             raise self.fault
 
+    def damage(self) -> None:
+        """Lets every call fail until the records are mended, which loses them."""
+        self._damaged, self.fault = True, StoreUnavailable("The records are damaged.")
+
+    async def mend(self) -> bool:
+        """Begins anew after damage."""
+        if not self._damaged:
+            return False
+        self._damaged, self.fault = False, None
+        for document in (self._environments, self._bundles, self._images, self._open_orders):
+            document.forget()
+        for aged in (self._operations, self._timeline, self._audit):
+            aged.forget()
+        return True
+
     async def move(self, shift: Shift) -> None:
         """Moves what records age by, and when environments expire."""
         await self.check()
@@ -129,6 +145,10 @@ class _Documents(Generic[K, T]):
         await self._store.check()
         self._records.pop(key, None)
 
+    def forget(self) -> None:
+        """Loses every record."""
+        self._records.clear()
+
     def change(self, change: Callable[[T], T]) -> None:
         """Changes every record."""
         self._records = {key: change(record) for key, record in self._records.items()}
@@ -169,6 +189,11 @@ class MemoryOperations:
         self._numbers: dict[OperationId, int] = {}
         self._ages_from: dict[OperationId, datetime] = {}
         self._events: dict[OperationId, tuple[OperationEvent, ...]] = {}
+
+    def forget(self) -> None:
+        """Loses every record."""
+        for kept in (self._records, self._numbers, self._ages_from, self._events):
+            kept.clear()
 
     async def get(self, operation: OperationId) -> Operation | None:
         """The record of one operation."""
@@ -247,6 +272,10 @@ class _Aging(Generic[T]):
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self._entries: list[tuple[datetime, T]] = []
+
+    def forget(self) -> None:
+        """Loses every entry."""
+        self._entries.clear()
 
     def move(self, shift: Shift) -> None:
         """Moves what they age by."""

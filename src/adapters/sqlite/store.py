@@ -56,12 +56,16 @@ class SqliteStore:
         path: Path,
         connection: sqlite3.Connection,
         *,
+        log: Log,
         check_seconds: float = CHECK_SECONDS,
         reserve: Reserve | None = None,
         short: bool = False,
     ) -> None:
         self._path = path
         self._connection = connection
+        self._log = log
+        self._suspect = False
+        """Whether there was something that could not be read in the file."""
         self._check_seconds = check_seconds
         self._reserve = reserve
         self._short = short
@@ -137,7 +141,9 @@ class SqliteStore:
         """
         with shortages_told():
             connection, short = await anyio.to_thread.run_sync(_open_with_room, path, log, reserve)
-        store = cls(path, connection, check_seconds=check_seconds, reserve=reserve, short=short)
+        store = cls(
+            path, connection, log=log, check_seconds=check_seconds, reserve=reserve, short=short
+        )
         try:
             yield store
         finally:
@@ -156,6 +162,33 @@ class SqliteStore:
             if self._reserve is not None:
                 self._short = not self._reserve.restore()
 
+        await self._in_time(work)
+
+    async def mend(self) -> bool:
+        """Sets a file aside that was damaged while it was open, and begins anew.
+
+        Raises:
+            StoreUnavailable: it cannot be looked through, or not begun anew.
+        """
+        return self._suspect and await self._in_time(self._mend)
+
+    def _mend(self) -> bool:
+        with _translated(self._path), self._alone():
+            try:
+                _look_through(self._connection)
+            except (sqlite3.Error, msgspec.MsgspecError) as fault:
+                if not _tells_of_content(fault):
+                    raise
+                self._connection.close()
+                with self._environments.writing():
+                    self._connection = _begin_anew(self._path, str(fault), self._log)
+                self._suspect = False
+                return True
+            self._suspect = False
+            return False
+
+    async def _in_time(self, work: Callable[[], T]) -> T:
+        """What ``work`` gives, if the disk answers in time."""
         with anyio.move_on_after(self._check_seconds), shortages_told():
             return await anyio.to_thread.run_sync(
                 work, limiter=self._limiter, abandon_on_cancel=True
@@ -196,8 +229,9 @@ class SqliteStore:
         with _translated(self._path), self._alone():
             try:
                 return self._attempt(work)
-            except sqlite3.Error as fault:
+            except (sqlite3.Error, msgspec.MsgspecError) as fault:
                 if not is_full(fault):
+                    self._suspect = self._suspect or _tells_of_content(fault)
                     raise
                 self._make_room()
             return self._attempt(work)
@@ -277,14 +311,15 @@ def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
         try:
             return _open(path)
         except _Damaged as fault:
-            aside = _set_aside(path)
-            log.error(
-                "store damaged, set aside and begun anew",
-                path=str(path),
-                aside=str(aside),
-                reason=str(fault),
-            )
-            return _open(path)
+            return _begin_anew(path, str(fault), log)
+
+
+def _begin_anew(path: Path, reason: str, log: Log) -> sqlite3.Connection:
+    aside = _set_aside(path)
+    log.error(
+        "store damaged, set aside and begun anew", path=str(path), aside=str(aside), reason=reason
+    )
+    return _open(path)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -316,11 +351,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     # Records must outlive a power cut, not only the agent.
     connection.execute("PRAGMA synchronous = FULL")
+    _quick_check(connection)
+    _migrate(connection, path)
+    convert(connection)
+    _decode_all(connection)
+
+
+def _look_through(connection: sqlite3.Connection) -> None:
+    _quick_check(connection)
+    _decode_all(connection)
+
+
+def _quick_check(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
-    _migrate(connection, path)
-    convert(connection)
+
+
+def _decode_all(connection: sqlite3.Connection) -> None:
     for table, kind in DOCUMENTS:
         # Names of tables cannot be parameters; these are our own.
         for (document,) in connection.execute(f"SELECT document FROM {table}"):  # noqa: S608

@@ -263,6 +263,16 @@ class Store(Protocol):
         """
         ...
 
+    async def mend(self) -> bool:
+        """Sets what was damaged meanwhile aside, and begins anew; whether that was done.
+
+        What runs is found again from Docker and disk by the next look at consistency.
+
+        Raises:
+            StoreUnavailable: it cannot be done now.
+        """
+        ...
+
     async def move(self, shift: Shift) -> None:
         """Moves what records age by: ends, uses, entries; and of environments when they expire.
 

@@ -92,8 +92,13 @@ class Health:
         self._store_fault_since: datetime | None = None
 
     async def observe_store(self) -> None:
-        """Looks whether records can be written, and writes what waits for that."""
+        """Looks whether records can be written, and writes what waits for that.
+
+        Damaged ones are begun anew, and the next look at consistency finds what stands.
+        """
         try:
+            if await self._store.mend():
+                self._operations.tell_left_over()
             await self._store.check()
             await self._operations.write_ends()
         except AgentError as fault:

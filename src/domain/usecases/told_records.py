@@ -280,3 +280,7 @@ class ToldStore:
     async def check(self) -> None:
         """Returns if records can be read and written."""
         await self._store.check()
+
+    async def mend(self) -> bool:
+        """Begins anew where what is kept was damaged."""
+        return await self._store.mend()
