@@ -1,11 +1,10 @@
 """Runs the agent: the server and the workers in one task group, and an orderly end."""
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import anyio
 import anyio.abc
@@ -19,14 +18,12 @@ from entrypoints.http.app import create_app
 from entrypoints.look_ups import LookUps
 from entrypoints.prometheus import PrometheusExposition
 from entrypoints.settings import Settings
+from entrypoints.urgency import go_first
 from entrypoints.websockets import WEBSOCKETS
 from entrypoints.workers import run_workers
 
 _LAST_ANSWERS_SECONDS = 5
 """How long answers may still take once all operations have ended."""
-
-_AHEAD = 5
-"""How much more urgent the agent is than most; the commands that it starts are not."""
 
 _CUT_OFF_SECONDS = 1.0
 """How long those may take to end that were cut off then."""
@@ -55,7 +52,7 @@ async def serve(settings: Settings) -> None:
     """
     # First of all: a second agent on this host must not set about recovering the first one's work.
     listener = listen(settings.api_host, settings.api_port)
-    _go_first()
+    go_first()
     asyncio.get_running_loop().set_default_executor(LookUps())
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_agent(settings) as agent:
@@ -86,15 +83,6 @@ async def _write_rest(agent: Agent) -> None:
             await agent.audit.flush()
     except AgentError as fault:
         agent.log.warning("last records are in the log only", reason=fault.detail)
-
-
-def _go_first() -> None:
-    """Lets the agent answer while others work, where it may ask for that.
-
-    It needs little, and a heartbeat that comes late takes the host out of service.
-    """
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) - _AHEAD)
 
 
 def listen(host: str, port: int) -> socket.socket:
