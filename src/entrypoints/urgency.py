@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-AHEAD = 5
+AHEAD = 10
 """How much more urgent the agent is than most; the commands that it starts are not."""
 
 _MOST_URGENT = -20

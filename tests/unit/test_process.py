@@ -234,5 +234,5 @@ async def test_a_command_waits_where_the_agent_wants_a_processor() -> None:
     # Not at once, as it is told so when it has begun.
     finished, _ = await run("sleep 0.3; nice; sh -c nice", capture=True)
 
-    behind = os.getpriority(os.PRIO_PROCESS, 0) + process.BEHIND
+    behind = max(os.getpriority(os.PRIO_PROCESS, 0) + process.BEHIND, 0)
     assert finished.stdout.split() == [str(behind).encode()] * 2

@@ -27,8 +27,10 @@ KILL_SECONDS = 5.0
 """How long the end of a command that was killed is waited for; what the kernel holds ends later."""
 
 BEHIND = 5
-"""How much less urgent a command is than the agent, which answers while commands work."""
+"""How much less urgent a command is than the agent, which answers while commands work; it is never
+more urgent than what nobody has made so."""
 
+_ORDINARY = 0
 _LEAST_URGENT = 19
 
 _DRAIN_SECONDS = 5.0
@@ -210,7 +212,8 @@ def _put_behind(process_id: int) -> None:
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     # It may have ended by now.
     with suppress(ProcessLookupError, PermissionError):
-        os.setpriority(os.PRIO_PGRP, process_id, min(ours + BEHIND, _LEAST_URGENT))
+        niceness = min(max(ours + BEHIND, _ORDINARY), _LEAST_URGENT)
+        os.setpriority(os.PRIO_PGRP, process_id, niceness)
 
 
 def _hold_to(process_id: int, memory_bytes: int | None) -> None:
