@@ -44,9 +44,7 @@ class LinuxHostNetwork:
         with shortages_told():
             found = await anyio.to_thread.run_sync(self._read, limiter=self._limiter)
             with anyio.move_on_after(LOOKUP_SECONDS):
-                found |= await anyio.to_thread.run_sync(
-                    self._manager_addresses, abandon_on_cancel=True, limiter=self._limiter
-                )
+                found |= await self._manager_addresses()
         return sorted(str(network) for network in found)
 
     def _read(self) -> set[IPv4Network]:
@@ -58,11 +56,12 @@ class LinuxHostNetwork:
                 raise
             return set()
 
-    def _manager_addresses(self) -> set[IPv4Network]:
+    async def _manager_addresses(self) -> set[IPv4Network]:
         if not self._manager:
             return set()
         with suppress(OSError, UnicodeError):
-            found = socket.getaddrinfo(self._manager, None, family=socket.AF_INET)
+            # Through the event loop, whose threads for that nobody waits for in the end.
+            found = await anyio.getaddrinfo(self._manager, None, family=socket.AF_INET)
             return {IPv4Network(str(address[0])) for *_, address in found}
         return set()
 

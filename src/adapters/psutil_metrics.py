@@ -143,11 +143,15 @@ def _sample(monotonic_seconds: float) -> HostSample:
 
 
 def _cpu_times(times: Any) -> CpuTimes:
-    # The kernel counts a guest's time in user and nice already.
     counted = times._asdict()
-    total = sum(counted.values()) - counted.get("guest", 0.0) - counted.get("guest_nice", 0.0)
     idle = counted["idle"] + counted.get("iowait", 0.0)
-    return CpuTimes(busy_seconds=total - idle, total_seconds=total)
+    # Added up, and not what is left of the whole, which rounding lets go back now and then.
+    busy = sum(seconds for kind, seconds in counted.items() if kind not in _NOT_BUSY)
+    return CpuTimes(busy_seconds=busy, total_seconds=busy + idle)
+
+
+_NOT_BUSY = {"idle", "iowait", "guest", "guest_nice"}
+"""The kernel counts a guest's time in user and nice already."""
 
 
 def _network(interfaces: Mapping[str, Any]) -> NetworkCounters:

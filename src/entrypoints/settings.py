@@ -613,9 +613,21 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
     return Settings(**values)
 
 
+_PLACEHOLDERS = {
+    "jwt_secret": "your_jwt_secret_key_minimum_32_characters",
+    "host_id": "uuid_provided_during_registration",
+    "server_key": "server_key_provided_during_registration",
+}
+"""What stands in ``.env.example``, known to everybody."""
+
+
 def _together(values: Mapping[str, Any]) -> list[str]:
     """Faults that only show when several settings are looked at."""
-    faults = []
+    faults = [
+        f"{name.upper()} is still what the example says; put your own there, or leave it empty."
+        for name, text in _PLACEHOLDERS.items()
+        if values.get(name) == text
+    ]
     if values.get("manager_url"):
         faults += [
             f"{name.upper()} must be set, since MANAGER_URL is; register the host to get it."

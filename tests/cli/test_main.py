@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -93,6 +94,36 @@ def test_the_healthcheck_tells_a_living_agent_from_none(tmp_path: Path) -> None:
     ended = command("healthcheck", API_PORT=port)
     assert ended.returncode == 1
     assert "does not answer" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "asked"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "::1")]
+)
+def test_the_healthcheck_asks_where_the_agent_listens(
+    tmp_path: Path, host: str, asked: str
+) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((asked, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with ThreadPoolExecutor(1) as threads:
+            asking = threads.submit(command, "healthcheck", API_HOST=host, API_PORT=str(port))
+            listener.settimeout(20)
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(1000).startswith(b"GET /health ")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            assert asking.result().returncode == 0
+
+
+def test_what_everybody_may_ask_for_is_rendered_however_many_do(tmp_path: Path) -> None:
+    with running(tmp_path, "run") as url, ThreadPoolExecutor(100) as threads:
+        paths = ["/metrics", "/openapi.json", "/docs"] * 60
+        asked = [
+            threads.submit(httpx.get, f"{url}{path}", trust_env=False, timeout=60) for path in paths
+        ]
+
+        assert {answer.result().status_code for answer in asked} == {200}
 
 
 def test_a_port_that_is_taken_is_told_in_one_line_before_anything_is_touched(

@@ -10,7 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from entrypoints.cli.main import main
-from entrypoints.settings import SETTINGS
+from entrypoints.settings import SETTINGS, SettingsRefused, read_settings
 from tests.support.agents import agent_on_twins
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,6 +28,18 @@ def test_env_example_names_only_settings_that_there_are() -> None:
     names = re.findall(r"^([A-Z_]+)=", (REPOSITORY / ".env.example").read_text(), re.MULTILINE)
 
     assert set(names) - {setting.name for setting in SETTINGS} == {"DOCKER_GID"}
+
+
+def test_the_examples_secrets_are_nobodys() -> None:
+    lines = (REPOSITORY / ".env.example").read_text().splitlines()
+    pairs = [line.partition("=") for line in lines if re.match(r"[A-Z_]+=", line)]
+    values = {name: value for name, _, value in pairs if name != "DOCKER_GID"}
+
+    with pytest.raises(SettingsRefused) as refusal:
+        read_settings(values)
+
+    named = {fault.partition(" ")[0] for fault in refusal.value.faults}
+    assert named == {"JWT_SECRET", "HOST_ID", "SERVER_KEY"}
 
 
 def test_every_make_target_and_command_in_the_documents_exists() -> None:

@@ -124,6 +124,15 @@ class TestOfTheAgent:
         assert asked["text"] == "PUT /api/v1/environments/lab"
         assert asked["attributes"]["subject"]
 
+    async def test_whoever_has_the_key_of_a_nameless_host_is_no_stranger(self) -> None:
+        async with agent_on_twins({"HOST_ID": ""}) as world:
+            await deploy(world, "lab", PLAIN)
+
+            query = f"{ALL}&kind=change"
+            changes = [one.data for one in await read(world, query) if one.kind == "message"]
+
+        assert changes[-1]["attributes"]["subject"] == "server-key"
+
     async def test_strangers_push_nothing_into_it(self, world: World) -> None:
         for _ in range(5):
             await world.http.post("/api/v1/environments", headers={"X-Server-Key": "wrong"})

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from litestar import Request
 from prometheus_client.parser import text_string_to_metric_families
 
 from domain.errors import AgentError, EngineUnavailable, StoreUnavailable
-from entrypoints.http.problems import STATUSES
+from entrypoints.http.problems import STATUSES, recorded_problem
 from tests.http.test_contract import LAB
 from tests.support.agents import SERVER_KEY, World, agent_on_twins
 
@@ -193,6 +195,16 @@ class TestProblems:
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["detail"]
+
+    @pytest.mark.parametrize(
+        "kind", [kind for kind, status in STATUSES.items() if status == 503], ids=lambda k: k.code
+    )
+    def test_whoever_is_to_come_back_is_told_when(self, kind: type[AgentError]) -> None:
+        request: Request[Any, Any, Any] = Request({"type": "http", "path": "/", "state": {}})  # type: ignore[arg-type]
+
+        answer = recorded_problem(request, kind.code, "")
+
+        assert int(answer.headers["Retry-After"]) > 0
 
     def test_every_failure_has_a_status(self) -> None:
         def family(kind: type[AgentError]) -> set[type[AgentError]]:

@@ -13,6 +13,7 @@ from domain.usecases.volume_pruning import VolumePruneWish
 from tests.contracts.test_engine_volumes import FILES, packed, unpacked
 from tests.support.agents import KEY, OWN_CONTAINER, World, agent_on_twins
 from tests.support.api import call, deploy, lab
+from tests.support.containers import create, the_agents_own
 
 pytestmark = pytest.mark.anyio
 
@@ -219,6 +220,19 @@ async def test_the_agents_own_volume_is_neither_read_nor_written(world: World) -
 
     assert [read.status_code, written.status_code] == [409, 409]
     assert "the agent's own" in read.json()["detail"]
+
+
+@pytest.mark.parametrize("policy", ["lab", "trusted"])
+async def test_no_other_container_mounts_the_agents_own_volume(policy: str) -> None:
+    async with agent_on_twins({"COMPOSE_POLICY": policy}) as world:
+        await make(world)
+        the_agents_own(world)
+        world.volumes.mount("own", "the-agent")
+
+        answer = await create(world, query="?force=true", volumes=["own:/s"])
+
+        assert answer.status_code == 409
+        assert "the agent's own" in answer.json()["detail"]
 
 
 async def test_trusted_operators_choose_drivers_but_not_the_agents_own_folders() -> None:

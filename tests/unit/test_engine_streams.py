@@ -300,6 +300,21 @@ class TestPlaces:
                 with pytest.raises(EngineRefused):
                     await feed.next()
 
+    async def test_what_cannot_be_understood_is_a_fault_and_no_end(
+        self, engine: FakeEngine
+    ) -> None:
+        def misread(_: Answer) -> None:
+            raise ValueError("nonsense")
+
+        engine.on("GET /events", streams(event()))
+        async with Streams(1, wait_seconds=2).open() as stream:
+            feed: Feed[bytes] = Feed(lossy=True)
+            answer = Answer(engine.url, "/events", {}, seconds=2, endless=True)
+            await stream.start(answer, feed, misread)
+
+            with pytest.raises(EngineUnavailable, match="nonsense"):
+                await feed.next()
+
 
 def _read_to_its_end(answer: Answer) -> None:
     for _ in answer.pieces():

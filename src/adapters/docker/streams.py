@@ -417,8 +417,10 @@ class Stream:
             pump(answer)
         except AgentError as trouble:
             fault = trouble
-        except MemoryError as trouble:
-            fault = shortage(trouble)
+        except Exception as trouble:  # noqa: BLE001 - what broke off must not look like an end
+            fault = shortage(trouble) or EngineUnavailable(
+                f"What the Docker Engine answers could not be read on: {trouble!r}."
+            )
         finally:
             feed.end(fault)
             # The agent may have ended.

@@ -4,6 +4,9 @@ from domain.errors import KeyRefused
 from domain.keys import Caller
 from domain.ports.keys import SameText, SignedKeys
 
+_NAMELESS = "server-key"
+"""Who calls with the key of a host that has no identifier."""
+
 
 class Authentication:
     """Knows the host's own key and whom the manager's secret vouches for.
@@ -30,7 +33,7 @@ class Authentication:
             KeyRefused: nobody's who may call.
         """
         if self._server_key and self._same(key, self._server_key):
-            return Caller(subject=self._host_id)
+            return Caller(subject=self._host_id or _NAMELESS)
         claims = self._signed.verify(key)
         if claims is None or not self._host_id or not self._same(claims.subject, self._host_id):
             raise KeyRefused

@@ -11,13 +11,14 @@ import msgspec
 from domain.arrangement import WORKSPACE_LABEL
 from domain.compose_policy import PolicyRules
 from domain.container_orders import ALONE, ContainerOrder, MountKind, MountOrder, NetworkOrder
-from domain.errors import ResourceNotFound
+from domain.errors import ResourceConflict, ResourceNotFound
 from domain.findings import Finding
 from domain.ports.container_surroundings import (
     ContainerSurroundings,
     JoinableNetwork,
     MountableVolume,
 )
+from domain.ports.engine_volumes import EngineVolumes
 from domain.references import name_or_id
 from domain.usecases.addresses import Addresses
 from domain.usecases.ownership import Ownership
@@ -39,19 +40,24 @@ class Surroundings:
 
     Args:
         workspace: the folder of the agent, by which agents on one Engine tell their things apart.
+        own_container: the agent's own; None where it runs in none.
     """
 
     def __init__(
         self,
+        *,
         surroundings: ContainerSurroundings,
+        volumes: EngineVolumes,
         addresses: Addresses,
         ownership: Ownership,
         protection: Protection,
         rules: PolicyRules,
-        *,
         workspace: str,
+        own_container: str | None,
     ) -> None:
         self._surroundings = surroundings
+        self._volumes = volumes
+        self._own_container = own_container
         self._addresses = addresses
         self._ownership = ownership
         self._protection = protection
@@ -98,6 +104,7 @@ class Surroundings:
             InvalidReference: a name is none.
             ResourceNotFound: a network is not there.
             ResourceOwned: one belongs to an environment, and nobody said so.
+            ResourceConflict: a volume holds the agent's own records and keys.
         """
         findings: list[Finding] = []
         for index, network in enumerate(order.networks):
@@ -122,6 +129,12 @@ class Surroundings:
         found = await self._surroundings.volume(name_or_id("volume", mount.source))
         if found is None:
             return iter(())
+        users = (await self._volumes.users()).get(found.name, ())
+        if self._own_container in {user.id for user in users}:
+            raise ResourceConflict(
+                f"Volume {found.name!r} holds the agent's own records and keys; no other container "
+                "may mount it."
+            )
         await self._ownership.require_free("volume", found.name, found.labels, force=force)
         return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
 

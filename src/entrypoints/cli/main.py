@@ -14,6 +14,7 @@ import httpx
 from domain.errors import AgentError
 from entrypoints.cli.check import run_check
 from entrypoints.cli.demo.show import run_demo
+from entrypoints.http.app import render_in_own_threads
 from entrypoints.serve import serve
 from entrypoints.settings import Settings, SettingsRefused, read_settings
 
@@ -81,18 +82,27 @@ def check(bundle: Path, variables: tuple[str, ...], policy: str | None, *, as_js
 @main.command()
 def healthcheck() -> None:
     """Exit with 0 if the agent on this machine is alive; for a container's healthcheck."""
-    port = os.environ.get("API_PORT") or "8003"
+    address = _own_address(os.environ)
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/health", timeout=5, trust_env=False)
+        answer = httpx.get(f"http://{address}/health", timeout=5, trust_env=False)
     except httpx.HTTPError as fault:
-        click.echo(f"The agent does not answer on port {port}: {fault}", err=True)
+        click.echo(f"The agent does not answer at {address}: {fault}", err=True)
         sys.exit(1)
     click.echo(answer.text)
     sys.exit(0 if answer.status_code == 200 else 1)
 
 
+def _own_address(variables: Mapping[str, str]) -> str:
+    """Where the agent of these settings answers whoever is on the same machine."""
+    host = variables.get("API_HOST", "").strip() or "0.0.0.0"  # noqa: S104 - the default
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    port = variables.get("API_PORT", "").strip() or "8003"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _serve(variables: Mapping[str, str]) -> None:
     settings = _settings(variables)
+    render_in_own_threads()
     try:
         anyio.run(serve, settings)
     except AgentError as fault:

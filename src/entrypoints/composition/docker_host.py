@@ -153,12 +153,14 @@ def single_containers(
     access = ContainerAccess(single.lookup, ownership, own_id=adapters.own_container)
     names = ContainerNames(environments, changes.policy, clock)
     surroundings = Surroundings(
-        single.surroundings,
-        changes.addresses,
-        ownership,
-        changes.protection,
-        changes.policy,
+        surroundings=single.surroundings,
+        volumes=adapters.runtime.volumes,
+        addresses=changes.addresses,
+        ownership=ownership,
+        protection=changes.protection,
+        rules=changes.policy,
         workspace=adapters.workspaces.root,
+        own_container=adapters.own_container,
     )
     listing = ContainerList(inventory, environments)
     return SingleContainers(

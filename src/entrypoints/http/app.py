@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
 from litestar import Litestar
+from litestar.concurrency import set_asyncio_executor
 from litestar.datastructures import State
 from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import HTTPException, LitestarException
@@ -53,6 +55,15 @@ _CUT_OFF = NotAccepting(
 )
 
 
+_RENDERERS = 2
+"""Threads that render metrics and pages."""
+
+
+def render_in_own_threads() -> None:
+    """Lets what is rendered take no places of look-ups of names; before there is an event loop."""
+    set_asyncio_executor(ThreadPoolExecutor(_RENDERERS, thread_name_prefix="renderer"))
+
+
 def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
     """The application that serves ``agent``."""
     app = Litestar(
@@ -82,7 +93,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             Exception: unexpected_problem,
         },
         after_exception=[note_refusal],
-        state=State({"agent": agent, "exposition": exposition}),
+        state=State({"agent": agent, "exposition": exposition, "pages": pages.Pages()}),
         openapi_config=_openapi(agent.version),
         request_max_body_size=agent.settings.max_body_bytes,
         logging_config=None,

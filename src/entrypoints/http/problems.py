@@ -162,6 +162,9 @@ def unexpected_problem(request: Request[Any, Any, Any], fault: Exception) -> Res
     )
 
 
+_RETRY_SECONDS = "5"
+"""After how long it is worth to try again where the failure itself does not say it."""
+
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path. All calls are listed at /docs.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take that method. See /docs.",
@@ -206,6 +209,7 @@ def _problem(
 
 
 def _answer(problem: Problem, headers: Mapping[str, str]) -> Response[Problem]:
-    return Response(
-        problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=dict(headers)
-    )
+    told = dict(headers)
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        told.setdefault("Retry-After", _RETRY_SECONDS)
+    return Response(problem, status_code=problem.status, media_type=MEDIA_TYPE, headers=told)
