@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import socket
+import stat
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import anyio
 import anyio.abc
@@ -132,8 +134,21 @@ def _announce(agent: Agent) -> None:
         agent.log.warning("JWT_SECRET is shorter than 32 characters and can be guessed")
     if settings.runtime == "docker" and not agent.compose_version:
         agent.log.error("docker compose is not installed, nothing can be deployed")
+    if settings.runtime == "docker" and _is_open(Path(settings.workspace_dir)):
+        # Containers can leave programs there that run as root whoever starts them.
+        agent.log.warning(
+            "other users of this host can enter WORKSPACE_DIR; chmod 0700 it",
+            path=settings.workspace_dir,
+        )
     if settings.manager_url.startswith("http://"):
         agent.log.warning("MANAGER_URL is not https, the server key crosses the network in clear")
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether others than its owner and its group can enter a folder."""
+    with suppress(OSError):
+        return bool(folder.stat().st_mode & stat.S_IXOTH)
+    return False
 
 
 async def _end_on_signal(

@@ -334,6 +334,19 @@ async def test_an_environment_of_an_earlier_agent_is_taken_over(
         assert agent.workspace() == []
 
 
+@pytest.mark.parametrize(("mode", "told"), [(0o755, True), (0o700, False)])
+async def test_a_workspace_that_others_can_enter_is_warned_of(
+    tmp_path: Path, mode: int, told: bool
+) -> None:
+    if reason := engine.missing():
+        engine.skip_or_fail(reason)
+    await anyio.Path(tmp_path, "ws").mkdir(mode=mode)
+    async with agent_process(tmp_path):
+        log = await anyio.Path(tmp_path, "agent.log").read_text()
+
+    assert ("chmod 0700" in log) is told
+
+
 async def test_without_an_engine_it_starts_degraded(tmp_path: Path) -> None:
     if reason := engine.missing():
         engine.skip_or_fail(reason)
