@@ -116,9 +116,9 @@ class IptablesFirewall:
         """Puts the rules in place where they are not, and says whether they stand."""
         return await anyio.to_thread.run_sync(self._protect, pool, limiter=self._one_at_a_time)
 
-    async def withdraw(self) -> None:
-        """Takes the rules away, those of an earlier agent too."""
-        await anyio.to_thread.run_sync(self._withdraw, limiter=self._one_at_a_time)
+    async def withdraw(self) -> str:
+        """Takes the rules away, those of an earlier agent too; why not, where the host refuses."""
+        return await anyio.to_thread.run_sync(self._withdraw, limiter=self._one_at_a_time)
 
     def _protect(self, pool: str) -> FirewallState:
         try:
@@ -167,8 +167,9 @@ class IptablesFirewall:
                 hint="another program changed the table mangle; a reload of firewalld does",
             )
 
-    def _withdraw(self) -> None:
+    def _withdraw(self) -> str:
         self._placed.clear()
+        refusals = []
         for program in ("iptables", "ip6tables") if _speaks_ipv6() else ("iptables",):
             try:
                 found = self._found(program)
@@ -177,7 +178,8 @@ class IptablesFirewall:
                     self._restore(program, [*self._cleared(found), *gone])
                     self._log.info("firewall rules taken away", program=program)
             except _Refused as refusal:
-                self._log.warning("firewall rules not taken away", reason=str(refusal))
+                refusals.append(str(refusal))
+        return " ".join(refusals)
 
     def _cleared(self, found: _Found) -> list[str]:
         """Makes or empties our chains, and takes away what calls them."""

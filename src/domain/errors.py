@@ -21,13 +21,16 @@
     ├── OperationCancelled       a later request took this one's place
     ├── OperationNotCancellable  an operation that has ended, or must come to its end
     ├── OperationInterrupted     the agent stopped while it ran
-    ├── CapacityExceeded         the host has no room
-    ├── NetworkPoolExhausted     there are no more address ranges for networks
+    ├── RetryLater               what passes by itself, and when to try again
+    │   ├── CapacityExceeded     the host has no room
+    │   ├── NetworkPoolExhausted there are no more address ranges for networks
+    │   ├── HostExhausted        the host has no memory, process, thread or file to spare
+    │   ├── EngineUnavailable    the Docker Engine does not answer
+    │   ├── NotAccepting         the agent is starting or stopping and takes no new work
+    │   └── StoreUnavailable     the agent's own records cannot be read or written
     ├── StepFailed               a step of a deploy failed, with what it printed
-    ├── StepTimedOut             a step of a deploy took too long
-    ├── StopFailed               containers run on that were told to stop
-    ├── HostExhausted            the host has no memory, process, thread or file to spare
-    ├── EngineUnavailable        the Docker Engine does not answer
+    │   ├── StepTimedOut         a step of a deploy took too long
+    │   └── StopFailed           containers run on that were told to stop
     ├── EngineRefused            the Docker Engine answered with an error
     ├── InvalidReference         text that can name nothing of the Engine
     ├── ResourceNotFound         nothing of that name or identifier
@@ -41,10 +44,8 @@
     ├── ChangeUnfinished         the Engine goes on with a change that takes too long
     ├── ConditionNotReached      what was waited for has not come in time
     ├── CommandNotStarted        a command that cannot be run in its container
-    ├── NotAccepting             the agent is starting or stopping and takes no new work
     ├── StorageFull              the disk has no room
-    ├── StorageFailed            the disk refuses, for another reason than room
-    └── StoreUnavailable         the agent's own records cannot be read or written
+    └── StorageFailed            the disk refuses, for another reason than room
 
 Messages say what happened to what; ``hint`` says what to try. Both are plain text without markup,
 fit to be shown to the caller, and hold no secret.

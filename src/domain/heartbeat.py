@@ -80,7 +80,6 @@ class HeartbeatStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How the heartbeat fares, for ``/health`` and the metrics."""
 
     enabled: bool
-    last_sent_at: datetime | None = None
     last_acknowledged_at: datetime | None = None
     last_result: HeartbeatResult | None = None
     detail: str = ""

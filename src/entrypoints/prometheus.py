@@ -42,7 +42,11 @@ _BUCKETS = (
 
 
 class PrometheusExposition:
-    """All metrics of one agent; scrapes never wait for the Engine or a measurement."""
+    """All metrics of one agent, made from what was last seen, so that ``render`` waits for nobody.
+
+    Whoever wants counters of containers as they are now has them observed before, which asks the
+    Engine for those whose kernel files are not visible.
+    """
 
     def __init__(self, agent: Agent) -> None:
         # When a series was first counted tells nobody anything, and doubles their number.

@@ -57,6 +57,26 @@ def test_links_between_documents_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
+def test_links_to_headings_lead_to_one() -> None:
+    documents = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md")]
+    links = [
+        (path, path.parent / (target or path.name), heading)
+        for path in [*documents, REPOSITORY / ".env.example"]
+        for target, heading in re.findall(
+            r"(?:\]\((?=#)|(?=[\w./-]+\.md#))([\w./-]*)#([\w-]+)", path.read_text()
+        )
+    ]
+
+    assert [(path.name, heading) for path, to, heading in links if heading not in anchors(to)] == []
+    assert {"README.md", "api.md", ".env.example"} <= {path.name for path, _, _ in links}
+
+
+def anchors(path: Path) -> set[str]:
+    """What links may name of a document."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.anyio
 async def test_every_metric_is_documented() -> None:
     document = await anyio.Path(REPOSITORY, "docs", "metrics.md").read_text()

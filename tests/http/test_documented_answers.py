@@ -156,6 +156,28 @@ async def test_the_pages_show_what_a_caller_has_to_know() -> None:
     assert "`" not in page.partition("<style>")[2].partition('id="schemas"')[0]
 
 
+async def test_a_call_that_takes_a_body_says_what_comes_of_a_slow_or_large_one(
+    document: Any,
+) -> None:
+    calls = [(call, o["responses"]) for call, o in _calls(document) if "requestBody" in o]
+
+    assert [call for call, answers in calls if not {"408", "413"} <= set(answers)] == []
+    assert len(calls) > 10
+
+
+async def test_a_change_that_needs_room_on_the_disk_says_that_there_may_be_none(
+    document: Any,
+) -> None:
+    answers = {call: set(operation["responses"]) for call, operation in _calls(document)}
+    path = "/api/v1/environments/{name}"
+
+    for change in ("rebuild", "reset", "start", "restart"):
+        assert "507" in answers[f"POST {path}/{change}"]
+    assert "507" in answers["POST /agent/containers/{name}/restart"]
+    assert {"502", "504", "507"} <= answers[f"DELETE {path}"]
+    assert {"502", "504", "507"} <= answers["DELETE /agent/containers/{name}"]
+
+
 async def test_words_of_the_document_are_no_html() -> None:
     page = render_page(
         {

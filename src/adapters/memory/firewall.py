@@ -19,7 +19,7 @@ class MemoryFirewall:
         self.pool = ""
         """From which addresses the host is kept; empty while no rules stand."""
         self.refusal = ""
-        """Why the host refuses rules, if it is to do so."""
+        """Why the host lets nobody change rules, if it is to do so."""
 
     async def protect(self, pool: str) -> FirewallState:
         """Puts the rules in place where they are not, and says whether they stand."""
@@ -34,10 +34,13 @@ class MemoryFirewall:
         self.pool, self._asked = pool, True
         return FirewallState(active=True)
 
-    async def withdraw(self) -> None:
-        """Takes the rules away, those of an earlier agent too."""
+    async def withdraw(self) -> str:
+        """Takes the rules away, those of an earlier agent too; why not, where the host refuses."""
+        if self.refusal:
+            return self.refusal
         self.vanish()
         self._asked = False
+        return ""
 
     def vanish(self) -> None:
         """Takes the rules away as another program does."""

@@ -34,6 +34,10 @@ class Firewall(Protocol):
         """
         ...
 
-    async def withdraw(self) -> None:
-        """Takes the rules away, those of an earlier agent too. May be repeated; never raises."""
+    async def withdraw(self) -> str:
+        """Takes the rules away, those of an earlier agent too. May be repeated; never raises.
+
+        Returns:
+            Why some may still stand, and what to do; empty once none do.
+        """
         ...

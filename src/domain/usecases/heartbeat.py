@@ -229,11 +229,9 @@ class Heartbeat:
     def _note(self, report: HeartbeatReport, answer: HeartbeatAnswer, full_because: str) -> None:
         before = self.status
         good = answer.result is HeartbeatResult.ACKNOWLEDGED
-        now = self._clock.now()
         self.status = msgspec.structs.replace(
             before,
-            last_sent_at=now,
-            last_acknowledged_at=now if good else before.last_acknowledged_at,
+            last_acknowledged_at=self._clock.now() if good else before.last_acknowledged_at,
             last_result=answer.result,
             detail=answer.detail,
             consecutive_failures=0 if good else before.consecutive_failures + 1,

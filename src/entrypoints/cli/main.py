@@ -14,6 +14,8 @@ import httpx
 from domain.errors import AgentError
 from entrypoints.cli.check import run_check
 from entrypoints.cli.demo.show import run_demo
+from entrypoints.cli.withdraw import run_withdraw
+from entrypoints.composition.packet_filter import packet_filter
 from entrypoints.http.app import render_in_own_threads
 from entrypoints.serve import serve
 from entrypoints.settings import Settings, SettingsRefused, read_settings
@@ -77,6 +79,16 @@ def check(bundle: Path, variables: tuple[str, ...], policy: str | None, *, as_js
     settings = _settings({**os.environ, **named})
     pairs = (variable.partition("=") for variable in variables)
     run_check(settings, bundle, {name: value for name, _, value in pairs}, as_json=as_json)
+
+
+@main.command()
+def withdraw() -> None:
+    """Take the firewall rules away that an agent left on this host; exit with 1 if some may stay.
+
+    They stay when the agent stops, since environments run on. Needs what setting them needs: root
+    or NET_ADMIN, and iptables.
+    """
+    run_withdraw(packet_filter())
 
 
 @main.command()

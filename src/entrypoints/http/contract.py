@@ -121,7 +121,7 @@ async def launch(request: AnyRequest) -> Change:
     status_code=200,
     responses={
         202: ResponseSpec(PendingChange, description="It takes longer and goes on."),
-        **problems(401, 404, 409, 422, 500, 502, 503, 504),
+        **problems(401, 404, 409, 422, 500, 502, 503, 504, 507),
     },
 )
 async def restart(request: AnyRequest, name: EnvironmentInPath) -> Response[Change | PendingChange]:

@@ -46,7 +46,9 @@ from entrypoints.http.responses import problems
 AnyRequest = Request[Any, Any, Any]
 
 _ENDED = {200: ResponseSpec(OperationView, description="It has ended (with `Prefer: wait`).")}
-_CHANGE = {**_ENDED, **problems(401, 404, 409, 422, 500, 502, 503, 504)}
+_STOP = {**_ENDED, **problems(401, 404, 409, 422, 500, 502, 503, 504)}
+# A rebuild writes the model anew, and all of these write the one that an earlier agent did not.
+_CHANGE = {**_STOP, **problems(507)}
 _DEPLOY = {**_ENDED, **problems(401, 404, 408, 409, 413, 422, 500, 502, 503, 504, 507)}
 
 
@@ -214,7 +216,11 @@ async def _picture(agent: Agent, *, fresh: bool) -> Inventory:
     return await agent.inventory.refresh() if fresh else agent.inventory.picture
 
 
-@patch("/{name:str}", operation_class=AmendmentOperation, responses=problems(401, 404, 422, 503))
+@patch(
+    "/{name:str}",
+    operation_class=AmendmentOperation,
+    responses=problems(401, 404, 408, 413, 422, 503),
+)
 async def amend_environment(request: AnyRequest, name: EnvironmentInPath) -> EnvironmentView:
     """Changes lifetime, hold or labels; containers are not touched."""
     agent = _agent(request)
@@ -248,7 +254,7 @@ def _amendment(agent: Agent, wanted: AmendmentRequest) -> Amendment:
     "/{name:str}",
     status_code=202,
     operation_class=ChangeOperation,
-    responses={**_ENDED, **problems(401, 404, 409, 422, 500, 503)},
+    responses={**_ENDED, **problems(401, 404, 409, 422, 500, 502, 503, 504, 507)},
 )
 async def delete_environment(
     request: AnyRequest,
@@ -278,7 +284,7 @@ async def start_environment(
     return await _change(request, name, lambda n, a: agent.lifecycle.start(n, asked=a))
 
 
-@post("/{name:str}/stop", status_code=202, operation_class=ChangeOperation, responses=_CHANGE)
+@post("/{name:str}/stop", status_code=202, operation_class=ChangeOperation, responses=_STOP)
 async def stop_environment(request: AnyRequest, name: EnvironmentInPath) -> Response[OperationView]:
     """Stops all containers; nothing is removed."""
     agent = _agent(request)
