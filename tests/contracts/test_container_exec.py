@@ -188,7 +188,7 @@ class TestTerminals:
 
     async def test_it_is_resized(self, world: World) -> None:
         async with world.run(
-            "sh", "-c", "echo begun; sleep 0.5; stty size", terminal=SIZE, input=True
+            "sh", "-c", "echo begun; sleep 3; stty size", terminal=SIZE, input=True
         ) as command:
             await until(command, b"begun\r\n")
             await command.resize(TerminalSize(columns=132, rows=50))
@@ -352,7 +352,7 @@ class TestTheEngine:
     ) -> None:
         client = EngineClient(engine.SOCKET)
         docker = DockerWorld(host, client, host_processes=False)
-        async with docker.run("sleep", "2") as command:
+        async with docker.run("sleep", "5") as command:
             async with docker.run("rm", "/bin/sh") as removal:
                 assert await removal.exit_code() == 0
             assert not await command.stop()

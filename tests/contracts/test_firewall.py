@@ -28,7 +28,7 @@ class World:
         self.firewall = firewall
         self.log = log
         # Nobody else's: a running agent has another pool, and so have tests beside this one.
-        self.pool = f"10.214.{SystemRandom().randrange(240)}.0/24"
+        self.pool = f"10.217.{SystemRandom().randrange(240)}.0/24"
 
     def later(self) -> Firewall:
         """The filter as an agent finds it that starts later."""

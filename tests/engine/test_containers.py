@@ -421,13 +421,16 @@ async def test_fifty_followers_cost_the_rest_nothing_and_leave_nothing_behind(si
 
     alone = used(pid)
     await fifty_follow(site)
-    await anyio.sleep(1)
+    with anyio.fail_after(20):
+        files = -1
+        while files != (files := used(pid).files):
+            await anyio.sleep(1)
     # Connections that are kept for short calls are there by now.
     before = used(pid)
     during = await fifty_follow(site)
 
     assert during.files >= before.files + 60
-    with anyio.fail_after(3):
+    with anyio.fail_after(20):
         while used(pid).files > before.files + 20:
             await anyio.sleep(0.05)
     # Threads for short calls stay for ten seconds, in case they are needed again.
@@ -459,7 +462,7 @@ async def fifty_follow(site: Site) -> "Used":
                 await anyio.sleep(0.05)
             began = anyio.current_time()
             assert (await site.http.get(CONTAINERS)).status_code == 200
-            assert anyio.current_time() - began < 2
+            assert anyio.current_time() - began < 10
             found = used(site.agent.process.pid)
             group.cancel_scope.cancel()
     return found

@@ -90,7 +90,7 @@ def is_taken(folder: Path, text: str) -> bool:
         ["docker", "build", "--progress=plain", "--output", "type=cacheonly", str(folder)],
         capture_output=True,
         check=False,
-        timeout=15,
+        timeout=100,
         env=os.environ | {"DOCKER_BUILDKIT": "1"},
     )
     return TAKEN.search(built.stderr.decode(errors="replace")) is not None

@@ -65,7 +65,10 @@ class Site:
 
     async def until_quiet(self, seconds: float) -> None:
         """Returns when nothing else runs in the container any more."""
-        with anyio.fail_after(seconds):
+        began = anyio.current_time()
+        self.processes()
+        # What the machine takes to look comes on top of what the agent may take.
+        with anyio.fail_after(seconds + 10 * (anyio.current_time() - began)):
             while self.processes():
                 await anyio.sleep(0.05)
 
@@ -170,7 +173,8 @@ async def test_fifty_terminals_cost_little_and_leave_nothing(site: Site) -> None
     process = psutil.Process(site.agent.process.pid)
     threads = process.num_threads()
     await _speak_at_once(site, 50)
-    # The connections for short calls are kept.
+    # The connections for short calls are kept; those of the terminals close in a moment.
+    await anyio.sleep(2)
     files, memory = process.num_fds(), process.memory_info().rss
 
     async with anyio.create_task_group() as group:
@@ -183,7 +187,9 @@ async def test_fifty_terminals_cost_little_and_leave_nothing(site: Site) -> None
     assert answer.status_code == 200
     # Those of short calls; one for each terminal would be more.
     assert process.num_threads() < threads + 45
-    assert process.num_fds() <= files + 10
+    with anyio.fail_after(15):
+        while process.num_fds() > files + 10:
+            await anyio.sleep(0.1)
     assert process.memory_info().rss < memory + 32 * 1024 * 1024
 
 
@@ -216,8 +222,9 @@ async def test_one_who_leaves_a_terminal_hangs_it_up_within_a_second(site: Site)
     async with site.speak() as talk:
         await talk.say(b"sleep 601\n")
         await talk.until(b"sleep 601")
-        await anyio.sleep(0.3)
-        assert "sleep 601" in site.processes()
+        with anyio.fail_after(20):
+            while "sleep 601" not in site.processes():
+                await anyio.sleep(0.1)
         talk.socket.transport.abort()
         await site.until_quiet(1.5)
 

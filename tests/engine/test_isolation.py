@@ -4,6 +4,7 @@ One site is built for all tests: environments with networks in a pool of their o
 outside the pool, and a world beyond the host that is a container behind a cable.
 """
 
+import os
 import shlex
 import socket
 import subprocess
@@ -102,10 +103,16 @@ class Answering(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class Service(ThreadingHTTPServer):
+    """Takes all ways that are tried at one moment."""
+
+    request_queue_size = 64
+
+
 @contextmanager
 def service() -> Iterator[int]:
     """A service on all the host's addresses; gives its port."""
-    with ThreadingHTTPServer(("0.0.0.0", 0), Answering) as server:  # noqa: S104 - that is the test
+    with Service(("0.0.0.0", 0), Answering) as server:  # noqa: S104 - that is the test
         thread = Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield server.server_port
@@ -121,7 +128,9 @@ class Site:
         self.undo = undo
         self.project = f"t-{uuid4().hex[:12]}"
         host.projects.append(self.project)
-        number = SystemRandom().randrange(240)
+        # Another than that of tests beside this one, which lay cables too.
+        beside = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        number = SystemRandom().randrange(30) * 8 + int(beside) % 2 * 4
         self.pool = IPv4Network(f"10.214.{number}.0/24")
         parts = ("one", "back", "two", "inner")
         self.subnets = dict(zip(parts, self.pool.subnets(new_prefix=28), strict=False))
@@ -446,7 +455,7 @@ async def test_a_connection_that_stood_before_the_rules_is_cut_too(
         connection, _ = server.accept()
     with connection:
         connection.settimeout(1)
-        assert connection.recv(100) == b"more\n"
+        assert connection.recv(100).startswith(b"more\n")
 
         assert (await firewall.protect(str(site.pool))).active
         # What had arrived before the rules may still be read.

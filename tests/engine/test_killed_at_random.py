@@ -37,7 +37,7 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "104"))
 HOSTS = 4
 """How many hosts share the kills side by side, each with an agent and an Engine of its own."""
 
-_SECONDS_FOR_A_KILL = 20
+_SECONDS_FOR_A_KILL = 60
 _SETTLED_SECONDS = 90.0
 _NAMES = [f"lab-{number}" for number in range(5)]
 

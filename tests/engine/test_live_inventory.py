@@ -96,19 +96,20 @@ class Watch:
     async def right_after(self, lab: Lab, within: float = RIGHT_WITHIN_SECONDS) -> float:
         """In how many seconds the picture is as the Engine lists it.
 
-        What the machine takes comes on top of what the agent may: to ask the Engine twice, since a
-        change is looked at twice, and all the time by which this process is woken too late.
+        What the machine takes comes on top of what the agent may: to connect anew and ask the
+        Engine twice, since a change is looked at twice, with a pause of four times as long in
+        between; and all the time by which this process is woken too late.
         """
         began = anyio.current_time()
         real = await anyio.to_thread.run_sync(lab.rows)
         asked, late = anyio.current_time() - began, 0.0
         began = anyio.current_time()
-        while self.rows() != real and anyio.current_time() - began < within + 2 * asked + late:
+        while self.rows() != real and anyio.current_time() - began < within + 8 * asked + late:
             before = anyio.current_time()
             await anyio.sleep(TICK_SECONDS)
             late += anyio.current_time() - before - TICK_SECONDS
         assert self.rows() == real
-        return anyio.current_time() - began - 2 * asked - late
+        return anyio.current_time() - began - 8 * asked - late
 
 
 @asynccontextmanager

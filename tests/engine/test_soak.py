@@ -20,7 +20,7 @@ from tests.support.ground_truth import disagreements, records, standing
 from tests.support.private_engine import PrivateEngine, missing, private_engine
 from tests.support.versioned_labs import Lab, LabKind
 
-pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(1200)]
 
 ENVIRONMENTS = 100
 AT_ONCE = 6

@@ -17,7 +17,7 @@ from tests.support.ground_truth import disagreements, records, standing
 from tests.support.private_engine import PrivateEngine, missing, private_engine
 from tests.support.versioned_labs import Lab, LabKind
 
-pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.engine, pytest.mark.timeout(600)]
 
 LABS = {
     "plain": Lab(version="v1", kind=LabKind.PLAIN),
@@ -159,7 +159,7 @@ async def test_records_that_are_damaged_while_the_agent_runs_are_made_anew(
             while "store damaged, set aside" not in await log_of(agent):
                 await agent.http.get("/api/v1/operations")
                 await anyio.sleep(0.5)
-            while await shown(agent) != before:
+            while await shown(agent) != before or wrong(own, tmp_path, wanted):
                 await anyio.sleep(0.5)
         assert wrong(own, tmp_path, wanted) == []
         assert (await agent.consistency())["consistent"]

@@ -167,7 +167,7 @@ class TestLogs:
         async with anyio.create_task_group() as group:
 
             async def talk_and_end() -> None:
-                await anyio.sleep(0.1)
+                await anyio.sleep(1)
                 world.output.print("web", b"one")
                 world.engine.stop("web")
 

@@ -24,7 +24,7 @@ from tests.support.api import BUNDLES, CONTAINERS, ENVIRONMENTS, OPERATIONS, WAI
 from tests.support.disk_agents import DiskWorld, agent_on_disk
 from tests.support.growth import Footprint, footprint, sizes
 
-pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.long, pytest.mark.timeout(400)]
 
 AT_ONCE = 10
 VARIABLES = {

@@ -15,17 +15,15 @@ from domain.ports.compose import Project
 pytestmark = pytest.mark.anyio
 
 NAME = EnvironmentName("lab")
-LIMITS = ComposeLimits(
-    resolve_seconds=0.11, build_seconds=0.12, start_seconds=0.13, stop_seconds=0.14
-)
+LIMITS = ComposeLimits(resolve_seconds=1.1, build_seconds=1.2, start_seconds=1.3, stop_seconds=1.4)
 
 Verb = Callable[[DockerCompose, Project], Awaitable[object]]
 
 VERBS: dict[str, tuple[Verb, str]] = {
-    "check": (lambda compose, project: compose.resolve(project), "0.11 s"),
-    "build": (lambda compose, project: compose.build(project, _ignore), "0.12 s"),
-    "start": (lambda compose, project: compose.up(project, _ignore), "0.13 s"),
-    "stop": (lambda compose, project: compose.stop(NAME, _ignore), "0.14 s"),
+    "check": (lambda compose, project: compose.resolve(project), "1.1 s"),
+    "build": (lambda compose, project: compose.build(project, _ignore), "1.2 s"),
+    "start": (lambda compose, project: compose.up(project, _ignore), "1.3 s"),
+    "stop": (lambda compose, project: compose.stop(NAME, _ignore), "1.4 s"),
 }
 
 
@@ -66,7 +64,7 @@ async def test_each_verb_ends_with_its_own_time(
     command("echo begun >&2; exec sleep 60")
     call, limit = verb
 
-    with anyio.fail_after(5), pytest.raises(StepTimedOut) as fault:
+    with anyio.fail_after(15), pytest.raises(StepTimedOut) as fault:
         await call(DockerCompose("unix:///nowhere/docker.sock", tmp_path, limits=LIMITS), project)
 
     assert fault.value.step == step

@@ -4,6 +4,8 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import anyio
@@ -11,9 +13,9 @@ import pytest
 
 from adapters.docker.client import EngineClient, EngineLimits
 from adapters.docker.events import THREADS, DockerEvents
-from adapters.docker.logs import DockerLogs
+from adapters.docker.logs import DockerLogs, _History
 from adapters.docker.streams import THREAD_NAME, Answer, Feed, Streams
-from domain.containers import Container, ContainerState
+from domain.containers import Container, ContainerState, LogLine
 from domain.engine_events import EngineEvent, Gap
 from domain.errors import EngineRefused, EngineUnavailable
 from tests.support.fake_engine import (
@@ -205,13 +207,13 @@ class TestLogs:
     async def test_one_who_follows_waits_for_as_long_as_it_takes(
         self, engine: FakeEngine, logs: DockerLogs
     ) -> None:
-        engine.on(LOGS, streams(LINE, then=_ends_first_then_hangs(engine)))
+        engine.on(LOGS, _ends_first_then_hangs(engine))
         found: list[str] = []
 
         with anyio.move_on_after(0.9):
             await read(logs, found, on=True)
 
-        assert found == ["one", "one"]
+        assert found == ["one", "two"]
         await nothing_stays(engine)
 
     async def test_the_agents_end_is_no_fault_of_an_engine_that_does_not_begin(
@@ -252,10 +254,12 @@ class TestLogs:
 
 
 def _ends_first_then_hangs(engine: FakeEngine) -> Reply:
-    """What was printed before ends; what is followed does not."""
+    """What was printed before ends; what is followed, which begins with its end, does not."""
 
     def reply(connection: socket.socket) -> bool:
-        return (ends if len(engine.asked(LOGS)) == 1 else hangs)(connection)
+        if len(engine.asked(LOGS)) == 1:
+            return streams(LINE, then=ends)(connection)
+        return streams(LINE, LINE.replace(b"00.0", b"00.1").replace(b"one", b"two"))(connection)
 
     return reply
 
@@ -319,3 +323,45 @@ class TestPlaces:
 def _read_to_its_end(answer: Answer) -> None:
     for _ in answer.pieces():
         pass
+
+
+class TestJoining:
+    """What a follower of containers' logs is told beside what was printed before."""
+
+    BEGAN = 1_767_268_800_123_456_789
+
+    def line(self, nanoseconds: int, container: str = "lab-a") -> LogLine:
+        at = datetime.fromtimestamp((self.BEGAN + nanoseconds) // 1000 / 1e6, UTC)
+        return LogLine(at=at, container=container, service=None, stream="stdout", text="x")
+
+    def test_every_line_is_told_by_one_of_the_two(self) -> None:
+        history = _History(self.BEGAN, None, None)
+        until = Decimal(history.parameters["until"])
+
+        for nanoseconds in (-5_000, -1, 0, 1, 210, 211, 212, 5_000):
+            line = self.line(nanoseconds)
+            is_before = Decimal(self.BEGAN + nanoseconds) / 10**9 <= until
+            if is_before:
+                history.take([line])
+            assert history.lacks(line) is not is_before
+
+    def test_what_was_written_down_too_late_for_the_history_is_told(self) -> None:
+        history = _History(self.BEGAN, None, None)
+        history.take([self.line(-9_000_000)])
+
+        assert history.lacks(self.line(-1_000_000))
+        assert not history.lacks(self.line(-9_000_000))
+        assert not history.lacks(self.line(-10_000_000))
+        assert history.lacks(self.line(-10_000_000, "lab-b"))
+
+    def test_who_wants_nothing_of_before_is_told_nothing_of_it(self) -> None:
+        history = _History(self.BEGAN, None, 0)
+
+        assert not history.lacks(self.line(-1_000_000))
+        assert history.lacks(self.line(1_000_000))
+
+    def test_nothing_is_told_of_before_the_moment_asked_for(self) -> None:
+        history = _History(self.BEGAN, self.line(-2_000_000).at, None)
+
+        assert not history.lacks(self.line(-3_000_000))
+        assert history.lacks(self.line(-1_000_000))

@@ -242,11 +242,39 @@ async def test_nobody_joins_a_reading_that_is_behind() -> None:
     async with engine.readings.joined("a", new):
         made[0].note(frame("now"))
         made[0].note(frame("old", seconds_ago=5))
-        async with engine.readings.joined("a", new) as two:
-            assert two.first
+        async with engine.readings.joined("a", new):
+            assert len(made) == 2
             made[1].note(frame("now"))
-            async with engine.readings.joined("a", new) as three:
-                assert not three.first
+            async with engine.readings.joined("a", new):
+                assert len(made) == 2
+
+
+async def test_who_joins_can_begin_with_what_others_were_told_before() -> None:
+    engine = Engine()
+    async with engine.readings.joined("a", engine.new) as one:
+        await one.begin()
+        for text in ("old", "new", "newer"):
+            await engine.say(text)
+            await one.next()
+        async with engine.readings.joined("a", engine.new) as two:
+            two.look_back(lambda line: line.data != b"old")
+            await engine.end()
+
+            assert await all_of(two) == ["new", "newer"]
+
+
+async def test_no_further_back_than_what_is_kept() -> None:
+    engine = Engine()
+    async with engine.readings.joined("a", engine.new) as one:
+        await one.begin()
+        for number in range(KEPT + 2):
+            await engine.say(str(number))
+            await one.next()
+        async with engine.readings.joined("a", engine.new) as two:
+            two.look_back(lambda _: True)
+            await engine.end()
+
+            assert await all_of(two) == [str(number) for number in range(2, KEPT + 2)]
 
 
 async def test_a_reading_that_is_far_behind_goes_on_with_now_and_a_mark() -> None:

@@ -23,7 +23,7 @@ from adapters.docker.printed_lines import (
     lost_text,
     printed,
 )
-from adapters.docker.shared_following import Place, Reading, Readings
+from adapters.docker.shared_following import OVERLAP_NANOSECONDS, Place, Reading, Readings
 from adapters.docker.streams import Answer, Feed, Stream, Streams
 from domain.batches import Batches
 from domain.container_streams import OutputChoice, OutputLine
@@ -82,7 +82,7 @@ class DockerContainerOutput:
         began = time.time_ns()
 
         def new() -> Reading[OutputLine]:
-            return Reading(opening, _mark, began)
+            return Reading(opening, _mark, began - OVERLAP_NANOSECONDS)
 
         async def opening(
             reading: Reading[OutputLine], stack: AsyncExitStack, since: int
@@ -101,11 +101,12 @@ class DockerContainerOutput:
             self._streams.open() as stream,
         ):
             await place.begin()
-            before = None
+            before, known = None, engine_stamp(began).decode()
             if choice.tail != 0 and not self._streams.ending:
                 earlier = msgspec.structs.replace(choice, follow=False)
                 before = await self._following(stream, container_id, earlier, terminal=terminal)
-            yield Batches(_Joined(before, place, engine_stamp(began).decode()).next)
+                known = _stamp(choice.since) if choice.since is not None else ""
+            yield Batches(_Joined(before, place, known).next)
 
     async def _following(
         self,
@@ -196,15 +197,15 @@ class _Joined:
     Args:
         before: what was printed.
         place: among those who follow, taken before that was asked for.
-        began: when, as lines have it.
+        known: until when lines are not to be told, as they have it, where none were printed.
     """
 
     def __init__(
-        self, before: Following[OutputLine] | None, place: Place[OutputLine], began: str
+        self, before: Following[OutputLine] | None, place: Place[OutputLine], known: str
     ) -> None:
         self._before = before
         self._place = place
-        self._seen = began
+        self._seen = known
 
     async def next(self) -> Sequence[OutputLine]:
         """The next lines; none at the end."""
@@ -222,6 +223,11 @@ class _Joined:
                 self._seen = ""
                 return fresh
         return ()
+
+
+def _stamp(moment: datetime) -> str:
+    """A moment as lines have it."""
+    return engine_stamp(round(moment.timestamp() * 1e6) * 1000).decode()
 
 
 def _mark(lost: int | None) -> OutputLine:

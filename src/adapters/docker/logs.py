@@ -23,7 +23,13 @@ from adapters.docker.printed_lines import (
     lost_text,
     printed,
 )
-from adapters.docker.shared_following import Opening, Place, Reading, Readings
+from adapters.docker.shared_following import (
+    OVERLAP_NANOSECONDS,
+    Opening,
+    Place,
+    Reading,
+    Readings,
+)
 from adapters.docker.streams import Answer, Feed, Stream, Streams
 from domain.batches import Batches
 from domain.containers import Container, LogLine
@@ -36,7 +42,7 @@ _MICROSECOND = 1_000
 
 _MOST_AT_ONCE = 500
 
-_SOON = 1_000_000_000
+_SOON = 1_000_000_000 + OVERLAP_NANOSECONDS
 """In nanoseconds, too."""
 
 
@@ -70,23 +76,25 @@ class DockerLogs:
         follow: bool = False,
     ) -> AsyncIterator[Batches[LogLine]]:
         """The lines of several containers together."""
-        began = time.time_ns()
-        parameters = {"tail": "all" if tail is None else str(tail), "until": _engine_time(began)}
-        if since is not None:
-            parameters["since"] = f"{since.timestamp():.6f}"
         with_terminal = await self._terminals(containers)
         running = tuple(container for container in containers if container.running)
+        # Nothing is waited for from here until the place is taken: what others are told meanwhile
+        # would be neither before nor after.
+        began = time.time_ns()
+        history = _History(began, since, tail)
 
         def new() -> Reading[LogLine]:
-            return Reading(self._opening(running, with_terminal), _mark, began)
+            opening = self._opening(running, with_terminal)
+            return Reading(opening, _mark, began - OVERLAP_NANOSECONDS)
 
         async with AsyncExitStack() as stack:
             place = None
             if follow:
                 key = tuple((c.id, c.name, c.service) for c in running)
                 place = await stack.enter_async_context(self._readings.joined(key, new))
+                place.look_back(history.is_after)
             stream = await stack.enter_async_context(self._streams.open())
-            batches = self._batches(stream, containers, with_terminal, parameters, place)
+            batches = self._batches(stream, containers, with_terminal, history, place)
             yield Batches.of(batches)
 
     def _opening(
@@ -97,7 +105,7 @@ class DockerLogs:
         async def opening(
             reading: Reading[LogLine], stack: AsyncExitStack, since: int
         ) -> Following[LogLine]:
-            parameters = {"follow": "1", "since": _engine_time(since + _MICROSECOND)}
+            parameters = {"follow": "1", "since": _engine_time(since)}
             stream = await stack.enter_async_context(self._streams.open())
             together: Feed[Printed[LogLine]] = feed_of_printed(lossy=True)
             if time.time_ns() - since < _SOON:
@@ -125,20 +133,21 @@ class DockerLogs:
         stream: Stream,
         containers: Sequence[Container],
         with_terminal: set[str],
-        parameters: dict[str, str],
+        history: "_History",
         place: Place[LogLine] | None,
     ) -> AsyncIterator[Sequence[LogLine]]:
         before = []
         for container in containers:
             feed: Feed[Printed[LogLine]] = feed_of_printed(lossy=False)
             terminal = container.id in with_terminal
-            await self._start(stream, feed, container, parameters, terminal=terminal)
+            await self._start(stream, feed, container, history.parameters, terminal=terminal)
             before.append(Following(feed, self._turns, _mark))
         async for lines in _sorted(before):
+            history.take(lines)
             yield lines
         if place is not None:
             await place.begin()
-            async for lines in _later(place, float(parameters["until"])):
+            async for lines in _later(place, history):
                 yield lines
 
     async def _start(
@@ -224,18 +233,51 @@ async def _sorted(before: Sequence[Following[LogLine]]) -> AsyncIterator[Sequenc
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-async def _later(place: Place[LogLine], seconds: float) -> AsyncIterator[Sequence[LogLine]]:
-    """What is printed after a moment, of a reading that may have begun before."""
-    moment = _BEGINNING if place.first else datetime.fromtimestamp(seconds, UTC)
-    place.pass_over(lambda line: not _is_later(line, moment))
+async def _later(place: Place[LogLine], history: "_History") -> AsyncIterator[Sequence[LogLine]]:
+    """What is printed after what was told, of a reading that may have begun before."""
+    place.pass_over(lambda line: not history.lacks(line))
     while lines := await place.next():
-        later = [line for line in lines if _is_later(line, moment)]
-        if later:
-            yield lines if len(later) == len(lines) else later
+        new = [line for line in lines if history.lacks(line)]
+        if new:
+            yield lines if len(new) == len(lines) else new
 
 
-def _is_later(line: LogLine, moment: datetime) -> bool:
-    return line.at is None or line.at > moment
+class _History:
+    """What one who follows is told of what was printed before: no line twice, and none left out.
+
+    Args:
+        began: when that ends, in nanoseconds since 1970.
+        since: when it begins.
+        tail: how many lines of each container; None for all.
+    """
+
+    def __init__(self, began: int, since: datetime | None, tail: int | None) -> None:
+        # Lines have microseconds; that of the end is all of it before.
+        until = f"{_engine_time(began)}999"
+        self.parameters = {"tail": "all" if tail is None else str(tail), "until": until}
+        """How the Engine is asked for it."""
+        if since is not None:
+            self.parameters["since"] = f"{since.timestamp():.6f}"
+        self._began = datetime.fromtimestamp(began // _MICROSECOND / 1e6, UTC)
+        self._since = since or _BEGINNING
+        self._told = tail != 0
+        self._last: dict[str, datetime] = {}
+
+    def take(self, lines: Sequence[LogLine]) -> None:
+        """Notes what was told, in the order of time."""
+        for line in lines:
+            if line.at is not None:
+                self._last[line.container] = line.at
+
+    def is_after(self, line: LogLine) -> bool:
+        """Whether a line was printed after it."""
+        return line.at is not None and line.at > self._began
+
+    def lacks(self, line: LogLine) -> bool:
+        """Whether a line is still to be told: it is later, or was written down too late for it."""
+        if line.at is None or line.at > self._began:
+            return True
+        return self._told and line.at > self._last.get(line.container, self._since)
 
 
 def _mark(lost: int | None) -> LogLine:

@@ -37,6 +37,11 @@ What must be closed at the end is put on the stack.
 """
 
 
+OVERLAP_NANOSECONDS = 500_000_000
+"""By how much a reading begins before it is wanted: the Engine may write a line down a moment after
+the time that it says of it, and whoever was told what was printed before knows what he has."""
+
+
 class _Kept(NamedTuple, Generic[L]):
     lines: Common[L]
     before: int
@@ -161,11 +166,9 @@ class Place(Generic[L]):
 
     Args:
         reading: what he follows, from now on.
-        first: nobody followed it before.
     """
 
-    def __init__(self, reading: Reading[L], *, first: bool = False) -> None:
-        self.first = first
+    def __init__(self, reading: Reading[L]) -> None:
         self._reading = reading
         self._batches = reading.batches
         self._lines = reading.lines
@@ -177,6 +180,17 @@ class Place(Generic[L]):
             AgentError: it cannot be read.
         """
         await self._reading.begin()
+
+    def look_back(self, later: Callable[[L], bool]) -> None:
+        """Begins with what was read already and is later than what is known otherwise.
+
+        To be called before anything is waited for: the Engine's clock may be ahead.
+        """
+        while self._batches > 0:
+            (lines, before), number = self._reading.kept(self._batches - 1)
+            if number != self._batches - 1 or not any(map(later, lines)):
+                return
+            self._batches, self._lines = number, before
 
     def pass_over(self, known: Callable[[L], bool]) -> None:
         """Goes on with what is kept where that begins with what is known already."""
@@ -215,12 +229,11 @@ class Readings(Generic[L]):
             new: makes a reading where there is none that can be joined.
         """
         reading = self._current.get(key)
-        first = reading is None or reading.over or reading.behind
-        if reading is None or first:
+        if reading is None or reading.over or reading.behind:
             reading = self._current[key] = new()
         self._users[reading] = self._users.get(reading, 0) + 1
         try:
-            yield Place(reading, first=first)
+            yield Place(reading)
         finally:
             self._users[reading] -= 1
             if not self._users[reading]:
