@@ -77,7 +77,7 @@ def deployment(host: engine.Host, tmp_path: Path) -> Iterator[Deployment]:
 
 
 async def _healthy(host: engine.Host) -> None:
-    with anyio.fail_after(60):
+    with anyio.fail_after(150):
         while True:
             state = host.client.inspect_container("container-host-agent")["State"]
             if state["Health"]["Status"] == "healthy":
@@ -96,6 +96,9 @@ async def test_it_becomes_healthy_with_few_rights_and_deploys_a_relative_bind(
     assert container["HostConfig"]["CapDrop"] == ["ALL"]
     assert container["HostConfig"]["CapAdd"] is None
     assert container["HostConfig"]["LogConfig"]["Config"]["max-size"] == "10m"
+    assert container["HostConfig"]["CpuShares"] > 1024
+    assert container["HostConfig"]["OomScoreAdj"] < 0
+    assert deployment.workspace.stat().st_mode & 0o777 == 0o700
 
     port = free_port()
     body = {
