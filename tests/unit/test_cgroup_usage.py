@@ -175,6 +175,15 @@ async def test_a_container_that_keeps_its_processes_in_groups_of_its_own_is_read
     assert await host.used(container()) == {ID: USAGE}
 
 
+async def test_a_group_of_the_second_version_may_be_named_like_a_tree_of_the_first(
+    tmp_path: Path,
+) -> None:
+    host = Host(tmp_path, "two")
+    host.group(f"memory/{ID}")
+
+    assert await host.used(container()) == {ID: USAGE}
+
+
 async def test_the_hosts_network_is_not_the_containers(host: Host) -> None:
     host.group(f"docker/{ID}")
     host.group(f"docker/{OTHER}", process=19)

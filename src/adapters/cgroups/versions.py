@@ -44,10 +44,11 @@ class Version(Protocol):
 
 def version_at(root: str) -> Version | None:
     """The version that is used below a root; None where none can be seen."""
-    if os.path.isdir(f"{root}/memory"):  # noqa: PTH112 - asked at every reading
-        return VersionOne(root)
-    if os.path.isfile(f"{root}/cgroup.controllers"):  # noqa: PTH113 - the same
+    # First, since a group of the second version may have any name, such as "memory".
+    if os.path.isfile(f"{root}/cgroup.controllers"):  # noqa: PTH113 - asked at every reading
         return VersionTwo(root)
+    if os.path.isdir(f"{root}/memory"):  # noqa: PTH112 - the same
+        return VersionOne(root)
     return None
 
 
