@@ -145,6 +145,7 @@ def test_claims_of_any_kind_are_no_fault(name: str, value: object) -> None:
         (10**15, None),
         (10**400, None),
     ],
+    ids=["number", "text", "after the year 9999", "beyond all numbers"],
 )
 def test_until_when_a_key_is_good_is_known(exp: object, until: int | None) -> None:
     claims = PyjwtKeys(SECRET).verify(claiming(exp=exp))
