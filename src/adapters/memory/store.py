@@ -28,7 +28,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.fault: AgentError | None = None
-        self._damaged = False
+        self.damaged = False
+        """Whether every call fails until the records are mended."""
         self.short_of_room = ""
         """Why only removals should be asked for; as it is set."""
         self._environments = MemoryEnvironments(self, lambda record: record.name)
@@ -82,13 +83,13 @@ class MemoryStore:
 
     def damage(self) -> None:
         """Lets every call fail until the records are mended, which loses them."""
-        self._damaged, self.fault = True, StoreUnavailable("The records are damaged.")
+        self.damaged, self.fault = True, StoreUnavailable("The records are damaged.")
 
     async def mend(self) -> bool:
         """Begins anew after damage."""
-        if not self._damaged:
+        if not self.damaged:
             return False
-        self._damaged, self.fault = False, None
+        self.damaged, self.fault = False, None
         for document in (self._environments, self._bundles, self._images, self._open_orders):
             document.forget()
         for aged in (self._operations, self._timeline, self._audit):
