@@ -101,11 +101,12 @@ async def test_events_of_an_operation_end_with_the_key_and_the_operation_goes_on
     assert "event: problem" in follower.answer.text
 
 
+@pytest.mark.parametrize("follow", ["follow=true", "follow=1", "%66ollow=t%72ue"])
 async def test_text_that_is_followed_breaks_off_so_that_nobody_takes_it_for_the_whole(
-    world: World,
+    world: World, follow: str
 ) -> None:
     world.output.print("web", b"one")
-    path, read = f"{CONTAINERS}/web/logs?follow=true", b""
+    path, read = f"{CONTAINERS}/web/logs?{follow}", b""
     async with (
         served(world, ConnectionLimits()) as port,
         httpx.AsyncClient(trust_env=False) as http,

@@ -17,6 +17,7 @@ from domain.errors import AgentError, RequestUnreadable, ResourceConflict
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.container_views import LogRecord, log_record
+from entrypoints.http.expiry import end_with_key
 from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.parameters import (
     ContainerReference,
@@ -99,6 +100,8 @@ async def read_container_logs(
     if container.log_config.type == "none":
         raise ResourceConflict(f"The Engine keeps no output of container {container.name!r}.")
     form = _form(request.headers.get("accept", ""))
+    if choice.follow:
+        end_with_key(request)
     if form == _TEXT:
         content = _raw(agent, container.id, choice, timestamps=timestamps, left=left)
     else:

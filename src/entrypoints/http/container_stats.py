@@ -14,6 +14,7 @@ from domain.usecases.container_stats import StatsList
 from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.documented_answers import answers_with
+from entrypoints.http.expiry import end_with_key
 from entrypoints.http.parameters import (
     ContainerReference,
     Follow,
@@ -105,6 +106,7 @@ async def all_container_stats(
 def _stream(request: AnyRequest, items: AsyncGenerator[ContainerStats | StatsList, None]) -> Stream:
     form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
     headers = {**sse.HEADERS, "content-type": form}
+    end_with_key(request)
     return Stream(_written(request, items, form), headers=headers)
 
 

@@ -16,6 +16,7 @@ from domain.errors import AgentError, EnvironmentNotFound, RequestUnreadable
 from domain.names import environment_name
 from entrypoints.agent import Agent
 from entrypoints.http import sse
+from entrypoints.http.expiry import end_with_key
 from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.parameters import (
     EnvironmentInPath,
@@ -71,6 +72,8 @@ async def read_logs(
     chosen = _chosen(picture.of_project(environment), service)
     form = _form(request.headers.get("accept", ""))
     began = moment_or_ago(agent, since)
+    if follow:
+        end_with_key(request)
     return Stream(
         _lines(agent, chosen, tail, began, follow=follow, form=form, timestamps=timestamps),
         # The handler's own media type would win over this answer's.

@@ -16,6 +16,7 @@ from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.documented_answers import streams_of
 from entrypoints.http.documented_headers import LAST_EVENT_ID
+from entrypoints.http.expiry import end_with_key
 from entrypoints.http.moments import moment_or_ago
 from entrypoints.http.parameters import (
     Labels,
@@ -133,6 +134,8 @@ async def follow_events(
     form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
     written = _events if form == sse.MEDIA_TYPE else _lines
     content = written(told, lambda: _farewell(request, follow=follow))
+    if follow:
+        end_with_key(request)
     return Stream(content, headers={**sse.HEADERS, "content-type": form})
 
 

@@ -1,6 +1,7 @@
 """Answers and conversations that go on as long as somebody listens, but not longer than the key.
 
-Whatever else was begun with a good key is finished.
+Routes say of an answer that it is one of these; whatever else was begun with a good key is
+finished.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,12 @@ T = TypeVar("T")
 _LOOK_SECONDS = 30.0
 """The time of day may jump, so it is looked at again after so long."""
 
-_LIVE = (sse.MEDIA_TYPE.encode(), b"application/x-ndjson")
+_LIVE = "goes_on"
+
+
+def end_with_key(request: Request[Any, Any, Any]) -> None:
+    """Notes that the answer goes on as long as somebody listens, and so not beyond the key."""
+    request.scope["state"][_LIVE] = True
 
 
 async def before(expires_at: datetime | None, clock: Clock, wait: Callable[[], Awaitable[T]]) -> T:
@@ -56,7 +62,8 @@ class Expiring:
         self._receive = receive
         self._send = send
         self._clock = clock
-        self._form: bytes | None = None
+        self._form = b""
+        self._answering = False
         self._expired = False
 
     async def serve(self, app: ASGIApp) -> None:
@@ -66,9 +73,9 @@ class Expiring:
             KeyExpired: the answer was broken off, and its form has no words for that.
         """
         await app(self._scope, self.receive, self.send)
-        if not self._expired:
+        if not self._expired or not self._answering:
             return
-        if self._form != _LIVE[0]:
+        if self._form != sse.MEDIA_TYPE.encode():
             raise KeyExpired
         request: Request[Any, Any, Any] = Request(self._scope, self._receive, self._send)
         words = sse.event("problem", problem_of(request, KeyExpired())) + sse.event("end", {})
@@ -77,25 +84,20 @@ class Expiring:
     async def send(self, message: Message) -> None:
         """Passes on a part of the answer."""
         if message["type"] == "http.response.start":
-            self._form = _live_form(self._scope, dict(message["headers"]))
+            self._form = dict(message["headers"]).get(b"content-type", b"").partition(b";")[0]
+            self._answering = True
         elif message["type"] == "http.response.body" and not message.get("more_body"):
-            self._form = None
+            self._answering = False
         await self._send(message)
 
     async def receive(self) -> Any:
         """What comes of the client next; that it has gone once its key is good no more."""
-        caller = self._scope["state"].get("caller")
-        if self._form is None or caller is None:
+        state = self._scope["state"]
+        caller = state.get("caller")
+        if caller is None or not self._answering or _LIVE not in state:
             return await self._receive()
         try:
             return await before(caller.expires_at, self._clock, self._receive)
         except KeyExpired:
             self._expired = True
             return {"type": "http.disconnect"}
-
-
-def _live_form(scope: Scope, headers: dict[bytes, bytes]) -> bytes | None:
-    """The media type of an answer that goes on as long as somebody listens; None for others."""
-    form = headers.get(b"content-type", b"").partition(b";")[0]
-    follows = b"follow=true" in scope["query_string"]
-    return form if form in _LIVE or follows else None

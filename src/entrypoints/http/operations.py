@@ -14,6 +14,7 @@ from entrypoints.agent import Agent
 from entrypoints.http import sse
 from entrypoints.http.changes import OperationView, answered, caller_name, operation_view
 from entrypoints.http.documented_headers import EventsOperation, WaitOperation
+from entrypoints.http.expiry import end_with_key
 from entrypoints.http.parameters import (
     OperationInPath,
 )
@@ -78,6 +79,7 @@ async def follow_operation(request: AnyRequest, operation: OperationInPath) -> S
     agent = _agent(request)
     found = await agent.operations.get(OperationId(operation))
     after = last_event_id(request.headers.getall("last-event-id", []))
+    end_with_key(request)
     return Stream(_events(agent, found.id, after), media_type=sse.MEDIA_TYPE, headers=sse.HEADERS)
 
 
