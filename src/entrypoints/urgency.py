@@ -7,6 +7,10 @@ from pathlib import Path
 AHEAD = 10
 """How much more urgent the agent is than most; the commands that it starts are not."""
 
+AUTOGROUP = Path("/proc/self/autogroup")
+"""The session's niceness: ``/autogroup-123 nice 0``. Empty for who is in the first session of all,
+which is in no such group."""
+
 _MOST_URGENT = -20
 
 
@@ -21,8 +25,9 @@ def go_first() -> None:
     # one ("The autogroup feature" in sched(7)). A terminal's session is not the agent's alone.
     if os.getsid(0) == os.getpid():
         with suppress(OSError):
-            session = Path("/proc/self/autogroup")
-            session.write_text(str(_ahead_of(int(session.read_text().split()[-1]))))
+            *_, nice = AUTOGROUP.read_text().split() or [""]
+            if nice:
+                AUTOGROUP.write_text(str(_ahead_of(int(nice))))
 
 
 def _ahead_of(nice: int) -> int:

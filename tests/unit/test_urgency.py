@@ -7,25 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.urgency import AHEAD
+from entrypoints.urgency import AHEAD, AUTOGROUP
 
-AUTOGROUP = Path("/proc/self/autogroup")
 SHOWN = """
-import os
+import os, sys
 from pathlib import Path
-from entrypoints.urgency import go_first
+from entrypoints import urgency
+urgency.AUTOGROUP = Path(sys.argv[1])
 def show():
-    session = Path("/proc/self/autogroup")
-    told = session.read_text().split()[-1] if session.exists() else "0"
-    print(os.getpriority(os.PRIO_PROCESS, 0), told)
-show(); go_first(); show()
+    told = urgency.AUTOGROUP.read_text().split() if urgency.AUTOGROUP.exists() else []
+    print(os.getpriority(os.PRIO_PROCESS, 0), told[-1] if told else 0)
+show(); urgency.go_first(); show()
 """
 
 
-def before_and_after(*, own_session: bool) -> list[tuple[int, int]]:
+def before_and_after(*, own_session: bool, autogroup: Path = AUTOGROUP) -> list[tuple[int, int]]:
     """The niceness of an agent's process and of its session."""
     done = subprocess.run(
-        [sys.executable, "-c", SHOWN],
+        [sys.executable, "-c", SHOWN, str(autogroup)],
         start_new_session=own_session,
         check=True,
         capture_output=True,
@@ -45,5 +44,16 @@ def test_it_goes_ahead_of_others() -> None:
 
 def test_a_session_that_others_share_stays_as_it_is() -> None:
     before, after = before_and_after(own_session=False)
+
+    assert after[1] == before[1]
+
+
+@pytest.mark.parametrize("told", ["", None], ids=["the first session of all", "no groups"])
+def test_a_system_that_weighs_no_sessions_is_no_fault(tmp_path: Path, told: str | None) -> None:
+    autogroup = tmp_path / "autogroup"
+    if told is not None:
+        autogroup.write_text(told)
+
+    before, after = before_and_after(own_session=True, autogroup=autogroup)
 
     assert after[1] == before[1]
