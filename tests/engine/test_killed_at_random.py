@@ -125,8 +125,7 @@ class Chaos:
     async def _run(self, kills: int) -> None:
         while self.kills < kills:
             async with agent_process(self.root, **self._variables) as agent:
-                await self._settled(agent)
-                await self._check()
+                await self._check(agent)
                 await self._own_word(agent)
                 await self._fill(agent)
                 await self._killed_at_work(agent)
@@ -136,8 +135,7 @@ class Chaos:
                     await anyio.sleep(self._dice.uniform(0.7, 3.0))
                     await self._kill(agent)
         async with agent_process(self.root, **self._variables) as agent:
-            await self._settled(agent)
-            await self._check()
+            await self._check(agent)
             await self._remove_all(agent)
 
     async def _fill(self, agent: Process) -> None:
@@ -149,8 +147,7 @@ class Chaos:
                 lab = self._lab(self._dice.choice(GOOD))
                 group.start_soon(self._ask, self._deploy(agent, name, lab))
         if len(empty) > _EMPTY:
-            await self._settled(agent)
-            await self._check()
+            await self._check(agent)
 
     async def _killed_at_work(self, agent: Process) -> None:
         """Asks for much, and kills the agent amid it."""
@@ -249,8 +246,29 @@ class Chaos:
             told = records(self.root).operations
             raise Lost(self._told(["operations are under way for ever"], told))
 
-    async def _check(self) -> None:
-        told = records(self.root).operations
+    async def _check(self, agent: Process) -> None:
+        """Waits until nothing is under way, and compares; again if a lifetime ends meanwhile."""
+        new: list[Operation] = []
+        while True:
+            await self._settled(agent)
+            told = records(self.root).operations
+            if not all(operation.state.ended for operation in told):
+                continue
+            new += self._taken_in(told)
+            faults = [
+                *unexpected_ends(new, self._labs),
+                *(f"{lost} was accepted and is lost" for lost in self._accepted - self._known),
+                *await self._faults(),
+            ]
+            if not faults:
+                break
+            if records(self.root).operations == told:
+                raise Lost(self._told(faults, new))
+        for name, expected in self._expected.items():
+            self._expected[name] = seen(self._client, expected, name)
+
+    def _taken_in(self, told: Sequence[Operation]) -> Sequence[Operation]:
+        """The operations that were not known yet; what they make of the labs is expected now."""
         new = [operation for operation in told if operation.id not in self._known]
         self._known |= {operation.id for operation in new}
         for operation in new:
@@ -259,15 +277,7 @@ class Chaos:
         for name, before in self._expected.items():
             of_it = [operation for operation in new if operation.environment == name]
             self._expected[name] = after(before, of_it, self._labs)
-        faults = [
-            *unexpected_ends(new, self._labs),
-            *(f"{lost} was accepted and is lost" for lost in self._accepted - self._known),
-            *await self._faults(),
-        ]
-        if faults:
-            raise Lost(self._told(faults, new))
-        for name, expected in self._expected.items():
-            self._expected[name] = seen(self._client, expected, name)
+        return new
 
     async def _own_word(self, agent: Process) -> None:
         """The agent finds all in order too."""
@@ -312,4 +322,4 @@ class Chaos:
             await agent.change(name, "delete")
         await self._settled(agent)
         self._expected = dict.fromkeys(_NAMES, msgspec.structs.replace(NOTHING, failed=None))
-        await self._check()
+        await self._check(agent)
