@@ -28,6 +28,9 @@ from tests.support.containers import (
 
 pytestmark = pytest.mark.anyio
 
+NAMED = {"rename": {"name": "other"}}
+"""What a change must be told besides."""
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -553,7 +556,7 @@ class TestChanging:
         async def attempt(**query: str) -> Any:
             if what == "remove":
                 return await remove(world, solo, **query)
-            return await act(world, solo, what, **query, name="other")
+            return await act(world, solo, what, **query, **NAMED.get(what, {}))
 
         assert code(await attempt()) == (409, "resource-of-environment")
         assert (await attempt(force="true")).status_code in {200, 204}
@@ -571,7 +574,7 @@ class TestChanging:
         if what == "remove":
             answer = await remove(world, "the-agent")
         else:
-            answer = await act(world, OWN_CONTAINER[:20], what, name="other")
+            answer = await act(world, OWN_CONTAINER[:20], what, **NAMED.get(what, {}))
 
         assert code(answer) == (409, "resource-conflict")
         assert "the agent's own" in answer.json()["detail"]
@@ -684,20 +687,49 @@ class TestWaiting:
 
         assert (answer.json()["condition"], answer.json()["exit_code"]) == ("exited", 3)
 
-    async def test_one_that_was_started_again_has_exited_all_the_same(self, world: World) -> None:
-        await run(world)
+    @pytest.fixture
+    async def told(self, world: World) -> AsyncIterator[World]:
+        """Where the Engine's events are followed, as the agent does."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.agent.events.run)
+            with anyio.fail_after(5):
+                while not world.agent.events.listening:
+                    await anyio.sleep(0.01)
+            yield world
+            group.cancel_scope.cancel()
+
+    async def test_one_that_was_started_again_has_exited_all_the_same(self, told: World) -> None:
+        await run(told)
 
         async with anyio.create_task_group() as group:
 
             async def restart_soon() -> None:
                 await anyio.sleep(0.05)
-                world.engine.stop("web", exit_code=3)
-                world.engine.start(world.engine.containers["web"].id)
+                told.engine.stop("web", exit_code=3)
+                told.engine.start(told.engine.containers["web"].id)
 
             group.start_soon(restart_soon)
-            answer = await act(world, "web", "wait", "GET")
+            answer = await act(told, "web", "wait", "GET")
 
-        assert answer.json()["state"] == "running"
+        assert (answer.json()["state"], answer.json()["exit_code"]) == ("running", 3)
+
+    @pytest.mark.parametrize("condition", ["exited", "removed"])
+    async def test_one_that_goes_as_it_ends_tells_its_exit_code(
+        self, told: World, condition: str
+    ) -> None:
+        await run(told)
+
+        async with anyio.create_task_group() as group:
+
+            async def end_soon() -> None:
+                await anyio.sleep(0.05)
+                told.engine.stop("web", exit_code=3)
+                told.engine.remove("web")
+
+            group.start_soon(end_soon)
+            answer = await act(told, "web", "wait", "GET", condition=condition)
+
+        assert (answer.json()["state"], answer.json()["exit_code"]) == (None, 3)
 
     async def test_a_removal_is_waited_for(self, world: World) -> None:
         await run(world)

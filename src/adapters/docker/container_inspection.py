@@ -19,7 +19,7 @@ from domain.containers import ContainerState, PublishedPort
 
 _STATES = {state.value: state for state in ContainerState}
 _RESTARTS = {name.value: name for name in RestartName}
-_ENDED = {ContainerState.EXITED, ContainerState.DEAD}
+_ENDED = {ContainerState.EXITED, ContainerState.DEAD, ContainerState.REMOVING}
 _NANOSECONDS = 1_000_000_000
 
 # What docker-py gives is the Engine's JSON as it came.
@@ -75,14 +75,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _state(body: _Json) -> DetailedState:
     status = _STATES.get(body.get("Status", ""), ContainerState.UNKNOWN)
+    finished_at = moment(body.get("FinishedAt"))
     return DetailedState(
         status=status,
         pid=body.get("Pid") or None,
-        exit_code=body.get("ExitCode") if status in _ENDED else None,
+        exit_code=body.get("ExitCode") if status in _ENDED and finished_at else None,
         error=body.get("Error", ""),
         oom_killed=bool(body.get("OOMKilled")),
         started_at=moment(body.get("StartedAt")),
-        finished_at=moment(body.get("FinishedAt")),
+        finished_at=finished_at,
         health=_health(body.get("Health") or {}),
     )
 

@@ -47,6 +47,7 @@ from entrypoints.http.problems import (
     send_problem,
     unexpected_problem,
 )
+from entrypoints.http.unread import refuse_unread
 
 _CUT_OFF = NotAccepting(
     "The agent is stopping and could not wait for the end of this request.",
@@ -86,7 +87,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             volumes.router,
             volume_archives.router,
         ],
-        guards=[require_key],
+        guards=[require_key, refuse_unread],
         exception_handlers={
             AgentError: agent_problem,
             HTTPException: http_problem,

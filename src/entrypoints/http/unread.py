@@ -1,0 +1,71 @@
+"""Refuses what a call would not read: a misspelt ``dry_run`` must not prune in earnest."""
+
+from functools import cache
+from typing import Any
+
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.params import QueryParameter
+
+from domain.errors import RequestUnreadable
+from entrypoints.http.auth import Connection
+
+_PLACE = "/api/v1/"
+"""Where it is refused; the manager's calls and what is scraped stay as lenient as they were."""
+
+_EMPTY_BYTES = len("{}")
+_WITH_BODIES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+async def refuse_unread(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Guards a route; a coroutine, since Litestar would run a plain function in a thread.
+
+    Raises:
+        RequestUnreadable: the query has a parameter that the call does not know, or there is a body
+            where it takes none.
+    """
+    if not connection.scope["path"].startswith(_PLACE):
+        return
+    known = _known(handler)
+    for name in connection.query_params:
+        if name not in known:
+            raise RequestUnreadable(
+                f"This call has no parameter {name[:80]!r}.", hint=_in_the_query(known)
+            )
+    if _has_body(connection) and not _takes_body(handler):
+        raise RequestUnreadable("This call takes no body.", hint=_in_the_query(known))
+
+
+def _in_the_query(known: tuple[str, ...]) -> str:
+    if not known:
+        return "It takes nothing but its path."
+    return f"What it takes stands in the query: {', '.join(known)}."
+
+
+@cache
+def _known(handler: BaseRouteHandler) -> tuple[str, ...]:
+    """Names of the parameters in the query that a call takes."""
+    fields = handler.parsed_fn_signature.parameters.items()
+    return tuple(
+        field.kwarg_definition.name or name
+        for name, field in fields
+        if isinstance(field.kwarg_definition, QueryParameter)
+    )
+
+
+@cache
+def _takes_body(handler: BaseRouteHandler) -> bool:
+    """Whether a call takes a body: handlers read theirs themselves, and document what they take."""
+    return (
+        isinstance(handler, HTTPRouteHandler) and handler.operation_class().request_body is not None
+    )
+
+
+def _has_body(connection: Connection) -> bool:
+    scope: Any = connection.scope
+    if scope.get("method") not in _WITH_BODIES:
+        return False
+    length = connection.headers.get("content-length", "0")
+    # What has no length comes in pieces; an empty object says nothing.
+    return "transfer-encoding" in connection.headers or (
+        length.isdigit() and int(length) > _EMPTY_BYTES
+    )
