@@ -160,6 +160,8 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
         for field in ("command", "entrypoint", "ports", "volumes", "networks", "devices"):
             if len(getattr(self, field) or ()) > _MOST_TEXTS:
                 raise RequestUnreadable(f"{field} has more than {_MOST_TEXTS} entries.")
+        if any(m.size_bytes is not None and m.type is not MountKind.TMPFS for m in self.volumes):
+            raise RequestUnreadable("Only a tmpfs has a size.", hint="Say type: tmpfs with it.")
         if any("\0" in text for text in _texts(msgspec.to_builtins(self))):
             raise RequestUnreadable("There is a NUL character in the request.")
 

@@ -631,6 +631,12 @@ class TestFiles:
         assert (status.kind, status.link_target) == (FileKind.LINK, "/srv/data")
         assert found == b"found"
 
+    async def test_a_link_to_itself_leads_to_nothing(self, world: World) -> None:
+        container = await world.with_files({"/srv/data": b""}, {"/loop": "/loop"})
+
+        with pytest.raises(ResourceNotFound, match="no file '/loop'"):
+            await world.files.status(container, "/loop")
+
     async def test_a_folder_comes_as_an_archive(self, world: World) -> None:
         container = await world.with_files({"/srv/a/one": b"1", "/srv/a/two": b"22"}, {})
 

@@ -54,6 +54,12 @@ class TestListing:
         assert await names(world) == ["app", "web"]
         assert await names(world, all="true") == ["app", "db", "web"]
 
+    async def test_a_word_that_is_not_known_is_told_with_those_that_are(self, world: World) -> None:
+        answer = await call(world, "GET", f"{CONTAINERS}?state=foo")
+
+        assert answer.status_code == 422
+        assert "state: Invalid enum value 'foo'; it may be created, " in answer.json()["detail"]
+
     async def test_filters_leave_others_out(self, world: World) -> None:
         await run(world, "web-1", labels={"course": "web-101", "kind": "x"})
         await run(world, "web-2", labels={"course": "web-102"})
@@ -155,6 +161,29 @@ class TestCreating:
 
         assert one.json()["name"].startswith("container-")
         assert one.json()["name"] != two.json()["name"]
+
+    async def test_volumes_that_were_made_in_vain_go_again(self, world: World) -> None:
+        await run(world, "one", ports=["8080:80"], volumes=["old:/old"])
+
+        answer = await create(
+            world, "two", query="?start=true", ports=["8080:80"], volumes=["new:/new", "old:/old"]
+        )
+
+        assert answer.status_code == 409
+        assert "new" not in world.engine.volumes
+        assert "old" in world.engine.volumes
+
+    async def test_ranges_of_ports_are_taken_as_docker_takes_them(self, world: World) -> None:
+        view = (await create(world, ports=["8000-8001:90-91"])).json()
+
+        pairs = [(one["host_port"], one["container_port"]) for one in view["port_bindings"]]
+        assert pairs == [("8000", 90), ("8001", 91)]
+
+    async def test_only_what_lies_in_memory_has_a_size(self, world: World) -> None:
+        answer = await create(world, volumes=[{"target": "/data", "size": "1m"}])
+
+        assert code(answer) == (422, "request-unreadable")
+        assert "tmpfs" in answer.json()["detail"]
 
     async def test_it_is_hardened_and_limited_as_containers_of_bundles_are(
         self, world: World

@@ -87,6 +87,11 @@ async def refused(folder: Path, status: int, body: bytes, *, kind: str = "contai
         (403, "bridge is a pre-defined network and cannot be removed", ResourceConflict),
         (500, "Container abc is not paused", ResourceConflict),
         (500, "Bind for 0.0.0.0:80 failed: port is already allocated", ResourceConflict),
+        (
+            500,
+            "unable to find user eve: no matching entries in passwd file",
+            RequestUnreadable,
+        ),
         (500, "the shim has gone", EngineRefused),
         (503, "not now", EngineRefused),
     ],

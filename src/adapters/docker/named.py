@@ -23,6 +23,11 @@ _CONFLICTS = re.compile(
     re.IGNORECASE,
 )
 
+# And these, though they lie in what was asked for.
+_UNREADABLE = re.compile(
+    r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file", re.IGNORECASE
+)
+
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,7 +66,7 @@ def meaning_of(fault: EngineRefused, kind: str, reference: str) -> AgentError:
         return ResourceNotFound(kind, reference)
     if fault.status in {400, 409} and _AMBIGUOUS.search(fault.reason):
         return ResourceAmbiguous(kind, reference)
-    if fault.status in {400, 413, 422}:
+    if fault.status in {400, 413, 422} or _UNREADABLE.search(fault.reason):
         return RequestUnreadable(fault.message)
     if fault.status in {403, 404, 409} or _CONFLICTS.search(fault.reason):
         return ResourceConflict(fault.message)

@@ -15,7 +15,7 @@ from domain.container_orders import (
     RestartName,
     RestartPolicy,
 )
-from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
+from domain.container_shorthand import device_order, mount_order, port_orders, restart_policy
 from domain.errors import RequestUnreadable
 from domain.quantities import seconds
 from entrypoints.http.environment_requests import Duration, LimitsRequest, Size, size_bytes
@@ -122,7 +122,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     env: Mapping[str, str] = {}
     """Variables, beside those of the image."""
     ports: list[str | PortRequest] = []
-    """`8080:80`, `127.0.0.1:8080:80/udp`, or fields; `80` lets a port of the host be chosen."""
+    """`8080:80`, `127.0.0.1:8080:80/udp`, `8000-8002:90-92`, or fields; `80` lets a port
+    of the host be chosen."""
     volumes: list[str | VolumeRequest] = []
     """`data:/var/lib/data`, `/folder:/place:ro`, or with fields."""
     networks: list[str | NetworkRequest] = []
@@ -168,7 +169,7 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             command=_words("command", self.command),
             entrypoint=_words("entrypoint", self.entrypoint),
             env=self.env,
-            ports=tuple(port_order(p) if isinstance(p, str) else p.parsed() for p in self.ports),
+            ports=tuple(order for port in self.ports for order in _ports(port)),
             volumes=tuple(
                 mount_order(v) if isinstance(v, str) else v.parsed() for v in self.volumes
             ),
@@ -223,6 +224,10 @@ def _words(field: str, words: Words | None) -> tuple[str, ...] | None:
         raise RequestUnreadable(
             f"{field} cannot be split into words: {fault}.", hint="Give it as a list."
         ) from fault
+
+
+def _ports(asked: str | PortRequest) -> tuple[PortOrder, ...]:
+    return port_orders(asked) if isinstance(asked, str) else (asked.parsed(),)
 
 
 def _duration(value: Duration | None) -> float | None:

@@ -4,10 +4,10 @@ from functools import cache
 from typing import Any
 
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.params import QueryParameter
 
 from domain.errors import RequestUnreadable
 from entrypoints.http.auth import Connection
+from entrypoints.http.query_parameters import query_parameters
 
 _PLACE = "/api/v1/"
 """Where it is refused; the manager's calls and what is scraped stay as lenient as they were."""
@@ -25,7 +25,7 @@ async def refuse_unread(connection: Connection, handler: BaseRouteHandler) -> No
     """
     if not connection.scope["path"].startswith(_PLACE):
         return
-    known = _known(handler)
+    known = tuple(query_parameters(handler))
     for name in connection.query_params:
         if name not in known:
             raise RequestUnreadable(
@@ -39,17 +39,6 @@ def _in_the_query(known: tuple[str, ...]) -> str:
     if not known:
         return "It takes nothing but its path."
     return f"What it takes stands in the query: {', '.join(known)}."
-
-
-@cache
-def _known(handler: BaseRouteHandler) -> tuple[str, ...]:
-    """Names of the parameters in the query that a call takes."""
-    fields = handler.parsed_fn_signature.parameters.items()
-    return tuple(
-        field.kwarg_definition.name or name
-        for name, field in fields
-        if isinstance(field.kwarg_definition, QueryParameter)
-    )
 
 
 @cache
