@@ -6,7 +6,13 @@ from enum import StrEnum
 
 import msgspec
 
-from domain.container_orders import DeviceOrder, PortOrder, RestartPolicy
+from domain.container_orders import (
+    DeviceOrder,
+    HealthcheckOrder,
+    PortOrder,
+    RestartPolicy,
+    Ulimit,
+)
 from domain.containers import ContainerState, PublishedPort
 
 
@@ -130,6 +136,18 @@ class ContainerDetails(msgspec.Struct, frozen=True, kw_only=True):
     security_opt: tuple[str, ...] = ()
     devices: tuple[DeviceOrder, ...] = ()
     restart_policy: RestartPolicy = RestartPolicy()
+    auto_remove: bool = False
+    """Whether it goes as soon as it ends."""
+    healthcheck: HealthcheckOrder | None = None
+    """How it is found out whether it works, be it its own or its image's."""
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    ulimits: Mapping[str, Ulimit] = {}
+    sysctls: Mapping[str, str] = {}
+    shm_size_bytes: int | None = None
+    group_add: tuple[str, ...] = ()
     limits: DetailedLimits = DetailedLimits()
     log_config: LogConfiguration
     mounts: tuple[MountPoint, ...] = ()

@@ -179,6 +179,25 @@ class TestCreating:
         pairs = [(one["host_port"], one["container_port"]) for one in view["port_bindings"]]
         assert pairs == [("8000", 90), ("8001", 91)]
 
+    async def test_names_limits_and_parameters_are_taken_in_short_forms(self, world: World) -> None:
+        view = await run(
+            world,
+            extra_hosts=["db=10.9.0.2", "api:10.9.0.3"],
+            dns=["10.9.0.4"],
+            ulimits={"nofile": 1024, "core": {"soft": 0, "hard": -1}},
+            sysctls={"net.core.somaxconn": 1024},
+            shm_size="1m",
+            group_add=["29"],
+            healthcheck={"test": "true", "interval": "5s"},
+        )
+
+        assert view["extra_hosts"] == ["db:10.9.0.2", "api:10.9.0.3"]
+        assert view["ulimits"]["nofile"] == {"soft": 1024, "hard": 1024}
+        assert view["ulimits"]["core"] == {"soft": 0, "hard": -1}
+        assert view["sysctls"] == {"net.core.somaxconn": "1024"}
+        assert (view["shm_size_bytes"], view["group_add"]) == (1024 * 1024, ["29"])
+        assert view["healthcheck"]["test"] == ["CMD-SHELL", "true"]
+
     async def test_only_what_lies_in_memory_has_a_size(self, world: World) -> None:
         answer = await create(world, volumes=[{"target": "/data", "size": "1m"}])
 

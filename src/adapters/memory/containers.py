@@ -19,7 +19,7 @@ from domain.container_details import (
     NetworkAttachment,
     ProcessTable,
 )
-from domain.container_orders import ContainerOrder
+from domain.container_orders import ContainerOrder, HealthcheckOrder
 from domain.containers import Container, ContainerState, PublishedPort
 from domain.errors import (
     EngineUnavailable,
@@ -32,6 +32,9 @@ from domain.limits import HeldLimits
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 _SIGNALS = frozenset({"HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "STOP", "CONT"})
 _DEADLY = frozenset({"KILL", "TERM", "QUIT", "INT", "HUP"})
+_SHM_BYTES = 64 * 1024 * 1024
+"""Docker's own choice for what lies in ``/dev/shm``."""
+
 _NOTHING = HeldLimits(cpus=0, memory_bytes=0, pids=0, log_bytes=0)
 
 
@@ -245,6 +248,11 @@ def _require_running(container: Container) -> None:
         raise _conflict(f"container {container.id} is not running")
 
 
+def _healthcheck(asked: HealthcheckOrder | None) -> HealthcheckOrder | None:
+    """What is run; images here have none of their own."""
+    return asked if asked and asked.test[:1] not in {(), ("NONE",)} else None
+
+
 def _details(
     container: Container, order: ContainerOrder | None, limits: HeldLimits, engine: MemoryEngine
 ) -> ContainerDetails:
@@ -275,6 +283,15 @@ def _details(
         security_opt=asked.security_opt,
         devices=asked.devices,
         restart_policy=asked.restart_policy,
+        healthcheck=_healthcheck(asked.healthcheck),
+        extra_hosts=asked.extra_hosts,
+        dns=asked.dns,
+        dns_search=asked.dns_search,
+        dns_options=asked.dns_options,
+        ulimits=asked.ulimits,
+        sysctls=asked.sysctls,
+        shm_size_bytes=asked.shm_size_bytes or _SHM_BYTES,
+        group_add=asked.group_add,
         limits=DetailedLimits(
             cpus=limits.cpus or None,
             memory_bytes=limits.memory_bytes or None,

@@ -14,6 +14,7 @@ from domain.container_orders import (
     PortOrder,
     RestartName,
     RestartPolicy,
+    Ulimit,
 )
 from domain.container_shorthand import device_order, mount_order, port_orders, restart_policy
 from domain.errors import RequestUnreadable
@@ -86,6 +87,13 @@ class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     maximum_retry_count: int = 0
 
 
+class UlimitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A limit of each of its processes; -1 for none."""
+
+    soft: int
+    hard: int
+
+
 class HealthcheckRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How it is found out whether the container works."""
 
@@ -156,6 +164,22 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What tells it to end."""
     stop_timeout: int | None = None
     """Seconds."""
+    extra_hosts: list[str] = []
+    """Names for addresses: `db:10.9.0.2`."""
+    dns: list[str] = []
+    """Addresses of the servers that it asks for names; the host's own where there are none."""
+    dns_search: list[str] = []
+    """Domains in which names are looked for."""
+    dns_options: list[str] = []
+    """Options for its resolver: `ndots:2`."""
+    ulimits: Mapping[str, int | UlimitRequest] = {}
+    """Limits of each process: `{"nofile": 1024}`, or with `soft` and `hard`; -1 for none."""
+    sysctls: Mapping[str, str | int] = {}
+    """Kernel parameters of its own: `{"net.ipv4.ip_forward": "1"}`."""
+    shm_size: Size | None = None
+    """Of `/dev/shm`, out of its memory; 64 MiB as a rule."""
+    group_add: list[str] = []
+    """Groups of its user, beside those that the image gives it."""
 
     def parsed(self) -> ContainerOrder:
         """The container in the agent's own words.
@@ -192,6 +216,14 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             read_only=self.read_only,
             stop_signal=self.stop_signal,
             stop_timeout=self.stop_timeout,
+            extra_hosts=tuple(_host_entry(entry) for entry in self.extra_hosts),
+            dns=tuple(self.dns),
+            dns_search=tuple(self.dns_search),
+            dns_options=tuple(self.dns_options),
+            ulimits={name: _ulimit(limit) for name, limit in self.ulimits.items()},
+            sysctls={name: str(value) for name, value in self.sysctls.items()},
+            shm_size_bytes=size_bytes(self.shm_size),
+            group_add=tuple(self.group_add),
         )
 
     def _restart_policy(self) -> RestartPolicy:
@@ -224,6 +256,18 @@ def _words(field: str, words: Words | None) -> tuple[str, ...] | None:
         raise RequestUnreadable(
             f"{field} cannot be split into words: {fault}.", hint="Give it as a list."
         ) from fault
+
+
+def _host_entry(text: str) -> str:
+    """A name for an address, which older Engines want with a colon between them."""
+    name, equals, address = text.partition("=")
+    return f"{name}:{address}" if equals and ":" not in name else text
+
+
+def _ulimit(asked: int | UlimitRequest) -> Ulimit:
+    if isinstance(asked, int):
+        return Ulimit(soft=asked, hard=asked)
+    return Ulimit(soft=asked.soft, hard=asked.hard)
 
 
 def _ports(asked: str | PortRequest) -> tuple[PortOrder, ...]:
