@@ -24,6 +24,7 @@ ALONE = "none"
 """In place of a network: the container is in none."""
 
 _SHARED_MODES = frozenset({"host", "bridge", "default"})
+_NO_LIMIT = -1
 _MOST_TEXTS = 1000
 _LISTS = (
     *("command", "entrypoint", "ports", "volumes", "networks", "devices"),
@@ -184,6 +185,9 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
                 raise RequestUnreadable(f"{field} has more than {_MOST_TEXTS} entries.")
         if any(m.size_bytes is not None and m.type is not MountKind.TMPFS for m in self.volumes):
             raise RequestUnreadable("Only a tmpfs has a size.", hint="Say type: tmpfs with it.")
+        for name, limit in self.ulimits.items():
+            if limit.hard != _NO_LIMIT and not 0 <= limit.soft <= limit.hard:
+                raise RequestUnreadable(f"ulimits.{name[:80]} is softer than it is hard.")
         if any("\0" in text for text in _texts(msgspec.to_builtins(self))):
             raise RequestUnreadable("There is a NUL character in the request.")
 

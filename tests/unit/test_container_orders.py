@@ -163,6 +163,8 @@ def test_of_two_mounts_of_the_host_none_may_lie_in_what_the_other_writes_to() ->
         {"labels": {"a\0": "b"}},
         {"networks": (NetworkOrder(name="none"), NetworkOrder(name="other"))},
         {"command": ("x",) * 1001},
+        {"ulimits": {"nofile": Ulimit(soft=10, hard=5)}},
+        {"ulimits": {"nofile": Ulimit(soft=-1, hard=5)}},
     ],
 )
 def test_what_no_container_can_be_is_refused(changes: dict[str, Any]) -> None:

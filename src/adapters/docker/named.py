@@ -25,7 +25,10 @@ _CONFLICTS = re.compile(
 
 # And these, though they lie in what was asked for.
 _UNREADABLE = re.compile(
-    r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file", re.IGNORECASE
+    r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file"
+    r"|uids and gids must be in range|sethostname: invalid argument|error setting rlimits"
+    r"|source \S+ is not directory",
+    re.IGNORECASE,
 )
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
