@@ -179,6 +179,14 @@ class TestCreating:
         pairs = [(one["host_port"], one["container_port"]) for one in view["port_bindings"]]
         assert pairs == [("8000", 90), ("8001", 91)]
 
+    async def test_variables_and_labels_may_be_texts(self, world: World) -> None:
+        view = await run(world, env=["A=b=c", "E="], labels=["course=web-101", "flag"])
+
+        assert view["env"] == {"A": "b=c", "E": ""}
+        assert (view["labels"]["course"], view["labels"]["flag"]) == ("web-101", "")
+        assert code(await create(world, "b", env=["A"])) == (422, "request-unreadable")
+        assert code(await create(world, "b", env=["=x"])) == (422, "request-unreadable")
+
     async def test_names_limits_and_parameters_are_taken_in_short_forms(self, world: World) -> None:
         view = await run(
             world,

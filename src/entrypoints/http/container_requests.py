@@ -127,8 +127,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What it runs, as a list of words or as a shell would split them."""
     entrypoint: Words | None = None
     """What stands before the command."""
-    env: Mapping[str, str] = {}
-    """Variables, beside those of the image."""
+    env: Mapping[str, str] | list[str] = {}
+    """Variables, beside those of the image: by name, or `["NAME=value"]`."""
     ports: list[str | PortRequest] = []
     """`8080:80`, `127.0.0.1:8080:80/udp`, `8000-8002:90-92`, or fields; `80` lets a port
     of the host be chosen."""
@@ -136,7 +136,8 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """`data:/var/lib/data`, `/folder:/place:ro`, or with fields."""
     networks: list[str | NetworkRequest] = []
     """`none` for no network at all; empty for the one where containers cannot reach each other."""
-    labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] | list[str] = {}
+    """By key, or `["key=value"]`."""
     limits: LimitsRequest = LimitsRequest()
     """CPUs, memory, processes and log; the host's own where nothing is said."""
     restart_policy: str | RestartRequest = "no"
@@ -192,7 +193,7 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             image=self.image,
             command=_words("command", self.command),
             entrypoint=_words("entrypoint", self.entrypoint),
-            env=self.env,
+            env=_pairs("env", self.env),
             ports=tuple(order for port in self.ports for order in _ports(port)),
             volumes=tuple(
                 mount_order(v) if isinstance(v, str) else v.parsed() for v in self.volumes
@@ -200,7 +201,7 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             networks=tuple(
                 NetworkOrder(name=n) if isinstance(n, str) else n.parsed() for n in self.networks
             ),
-            labels=self.labels,
+            labels=_pairs("labels", self.labels),
             limits=self.limits.parsed(),
             restart_policy=self._restart_policy(),
             healthcheck=self.healthcheck.parsed() if self.healthcheck is not None else None,
@@ -256,6 +257,18 @@ def _words(field: str, words: Words | None) -> tuple[str, ...] | None:
         raise RequestUnreadable(
             f"{field} cannot be split into words: {fault}.", hint="Give it as a list."
         ) from fault
+
+
+def _pairs(field: str, asked: Mapping[str, str] | list[str]) -> Mapping[str, str]:
+    """Names and values, as they were given or out of texts such as ``NAME=value``."""
+    if isinstance(asked, Mapping):
+        return asked
+    for text in asked:
+        if field == "env" and "=" not in text:
+            raise RequestUnreadable(
+                f"{text[:80]!r} gives no value to a variable.", hint="Write NAME=value."
+            )
+    return {name: value for name, _, value in (text.partition("=") for text in asked)}
 
 
 def _host_entry(text: str) -> str:

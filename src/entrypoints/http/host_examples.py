@@ -177,7 +177,10 @@ EXAMPLES: Mapping[type[Any], Any] = {
     SingleContainer: container_example("running"),
     CreatedContainer: {**container_example("created"), "warnings": []},
     ImageView: {**_IMAGE, "shared_bytes": 78643200, "dangling": False},
-    ImageList: {"images": [{**_IMAGE, "shared_bytes": 78643200, "dangling": False}]},
+    ImageList: {
+        "images": [{**_IMAGE, "shared_bytes": 78643200, "dangling": False}],
+        "total": 1,
+    },
     ImageDetailsView: {
         **_IMAGE,
         "architecture": "amd64",
