@@ -17,6 +17,7 @@ from adapters.docker.streams import Answer
 from adapters.memory.references import found
 from domain.errors import (
     AgentError,
+    CapacityExceeded,
     EngineRefused,
     EngineUnavailable,
     RequestUnreadable,
@@ -100,6 +101,12 @@ async def refused(folder: Path, status: int, body: bytes, *, kind: str = "contai
         ),
         (500, "error setting rlimits for process", RequestUnreadable),
         (500, "source /merged/etc/hosts is not directory", RequestUnreadable),
+        (500, "cannot pause a stopped container: unknown", ResourceConflict),
+        (
+            500,
+            "no available IPv4 addresses on this network's address pools: n (0)",
+            CapacityExceeded,
+        ),
         (500, "the shim has gone", EngineRefused),
         (503, "not now", EngineRefused),
     ],
