@@ -84,7 +84,8 @@ class _CheckOperation(Operation):
             },
             additional_properties=False,
         )
-        content = {"application/json": OpenAPIMediaType(schema=schema)}
+        example = {"variables": {"FLAG": "flag{…}"}}
+        content = {"application/json": OpenAPIMediaType(schema=schema, example=example)}
         self.request_body = RequestBody(content=content, required=False)
 
 
