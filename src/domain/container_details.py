@@ -1,6 +1,6 @@
 """One container as the Engine tells of it, in Docker's words."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -161,6 +161,38 @@ class ContainerDetails(msgspec.Struct, frozen=True, kw_only=True):
     def health(self) -> str | None:
         """What its healthcheck says; None where there is none."""
         return None if self.state.health is None else self.state.health.status
+
+
+class ProcessColumn(StrEnum):
+    """What may be told of a process, in the words of ``ps``."""
+
+    PID = "pid"
+    PPID = "ppid"
+    USER = "user"
+    UID = "uid"
+    GROUP = "group"
+    STATE = "stat"
+    NICE = "ni"
+    THREADS = "nlwp"
+    CPU = "pcpu"
+    MEMORY = "pmem"
+    RESIDENT = "rss"
+    VIRTUAL = "vsz"
+    TERMINAL = "tty"
+    ELAPSED = "etime"
+    TIME = "time"
+    ARGUMENTS = "args"
+
+
+def told_columns(asked: Collection[ProcessColumn]) -> tuple[ProcessColumn, ...]:
+    """Columns in the order in which they can be told apart.
+
+    The number comes first, as Docker knows a container's processes by it; the command last, as
+    there are spaces in it.
+    """
+    between = [c for c in asked if c not in {ProcessColumn.PID, ProcessColumn.ARGUMENTS}]
+    last = [ProcessColumn.ARGUMENTS] if ProcessColumn.ARGUMENTS in asked else []
+    return (ProcessColumn.PID, *dict.fromkeys(between), *last)
 
 
 class ProcessTable(msgspec.Struct, frozen=True, kw_only=True):

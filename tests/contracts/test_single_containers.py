@@ -24,6 +24,7 @@ from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.containers import MemoryContainerChanges, MemoryContainerLookup
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.surroundings import MemorySurroundings
+from domain.container_details import ProcessColumn
 from domain.container_orders import (
     ContainerOrder,
     HealthcheckOrder,
@@ -501,6 +502,27 @@ class TestLooking:
         assert "PID" in found.titles
         assert found.processes
         assert {len(row) for row in found.processes} == {len(found.titles)}
+
+    async def test_processes_are_told_with_the_columns_that_are_asked_for(
+        self, world: World
+    ) -> None:
+        name = await world.running(command=("sleep", "600"))
+
+        asked = (ProcessColumn.ARGUMENTS, ProcessColumn.USER, ProcessColumn.PID)
+        found = await world.lookup.processes(name, asked)
+
+        assert found.titles == ("PID", "USER", "COMMAND")
+        assert [row[2] for row in found.processes if "sleep 600" in row[2]]
+        assert all(row[0].isdigit() for row in found.processes)
+
+    @pytest.mark.parametrize("column", ProcessColumn)
+    async def test_every_column_is_one_that_is_known(
+        self, world: World, column: ProcessColumn
+    ) -> None:
+        found = await world.lookup.processes(await world.running(), (column,))
+
+        assert found.titles[0] == "PID"
+        assert {len(row) for row in found.processes} == {len({"pid", column.value})}
 
     async def test_a_healthcheck_of_none_is_no_health(self, world: World) -> None:
         name = await world.running(healthcheck=HealthcheckOrder(test=("NONE",)))

@@ -698,6 +698,16 @@ class TestLooking:
         await act(world, "web", "stop")
         assert code(await act(world, "web", "top", "GET")) == (409, "resource-conflict")
 
+    async def test_processes_are_told_with_other_columns(self, world: World) -> None:
+        await run(world)
+
+        answer = await call(world, "GET", f"{CONTAINERS}/web/top?column=args&column=user")
+        other = await call(world, "GET", f"{CONTAINERS}/web/top?column=e")
+
+        assert answer.json()["titles"] == ["PID", "USER", "COMMAND"]
+        assert other.status_code == 422
+        assert "it may be pid, ppid, user, " in other.json()["detail"]
+
     async def test_changed_files_are_told_up_to_a_limit(self, world: World) -> None:
         view = await run(world)
         world.engine.file_changes[view["id"]] = tuple(

@@ -1,6 +1,6 @@
 """Single containers of the in-memory Engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,7 +17,9 @@ from domain.container_details import (
     LogConfiguration,
     MountPoint,
     NetworkAttachment,
+    ProcessColumn,
     ProcessTable,
+    told_columns,
 )
 from domain.container_orders import ContainerOrder, HealthcheckOrder
 from domain.containers import Container, ContainerState, PublishedPort
@@ -62,12 +64,21 @@ class MemoryContainerLookup(_Standing):
         order, limits = self._engine.orders.get(container.id, (None, _NOTHING))
         return _details(container, order, limits, self._engine)
 
-    async def processes(self, reference: str) -> ProcessTable:
+    async def processes(
+        self, reference: str, columns: Collection[ProcessColumn] = ()
+    ) -> ProcessTable:
         """The processes of one that runs: just the first."""
         container = await self._find(reference)
         _require_running(container)
         order, _ = self._engine.orders.get(container.id, (None, None))
         command = " ".join((order.command or ()) if order else ()) or container.image
+        if columns:
+            known = {"pid": ("PID", "1"), "user": ("USER", "root"), "args": ("COMMAND", command)}
+            told = [known.get(c.value, (c.value.upper(), "0")) for c in told_columns(columns)]
+            return ProcessTable(
+                titles=tuple(title for title, _ in told),
+                processes=(tuple(cell for _, cell in told),),
+            )
         return ProcessTable(
             titles=("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"),
             processes=(("root", "1", "0", "0", "00:00", "?", "00:00:00", command),),
