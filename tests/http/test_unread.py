@@ -48,6 +48,24 @@ async def test_an_empty_object_says_nothing_and_is_no_fault(world: World) -> Non
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize(
+    ("pieces", "status"), [([], 200), ([b"{}"], 200), ([b"{", b'"a":1}'], 422)]
+)
+async def test_a_body_of_unknown_length_is_looked_at(
+    world: World, pieces: list[bytes], status: int
+) -> None:
+    await run(world, "web")
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    answer = await world.http.post("/api/v1/containers/web/stop", content=body(), headers=KEY)
+
+    assert answer.request.headers["transfer-encoding"] == "chunked"
+    assert answer.status_code == status, answer.text
+
+
 async def test_every_parameter_of_the_document_is_one_that_the_call_knows(world: World) -> None:
     document = (await world.http.get("/openapi.json")).json()
     unknown = []

@@ -1,8 +1,10 @@
 """Refuses what a call would not read: a misspelt ``dry_run`` must not prune in earnest."""
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
+import anyio
+from litestar import Request
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from domain.errors import RequestUnreadable
@@ -13,6 +15,9 @@ _PLACE = "/api/v1/"
 """Where it is refused; the manager's calls and what is scraped stay as lenient as they were."""
 
 _EMPTY_BYTES = len("{}")
+"""An empty object says nothing."""
+
+_PATIENCE_SECONDS = 5.0
 _WITH_BODIES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -31,7 +36,7 @@ async def refuse_unread(connection: Connection, handler: BaseRouteHandler) -> No
             raise RequestUnreadable(
                 f"This call has no parameter {name[:80]!r}.", hint=_in_the_query(known)
             )
-    if _has_body(connection) and not _takes_body(handler):
+    if not _takes_body(handler) and await _has_body(connection):
         raise RequestUnreadable("This call takes no body.", hint=_in_the_query(known))
 
 
@@ -49,12 +54,23 @@ def _takes_body(handler: BaseRouteHandler) -> bool:
     )
 
 
-def _has_body(connection: Connection) -> bool:
+async def _has_body(connection: Connection) -> bool:
     scope: Any = connection.scope
     if scope.get("method") not in _WITH_BODIES:
         return False
+    if "transfer-encoding" in connection.headers:
+        return await _comes_with_something(cast("Request[Any, Any, Any]", connection))
     length = connection.headers.get("content-length", "0")
-    # What has no length comes in pieces; an empty object says nothing.
-    return "transfer-encoding" in connection.headers or (
-        length.isdigit() and int(length) > _EMPTY_BYTES
-    )
+    return length.isdigit() and int(length) > _EMPTY_BYTES
+
+
+async def _comes_with_something(request: Request[Any, Any, Any]) -> bool:
+    """Whether a body whose length nobody told says anything."""
+    size = 0
+    with anyio.move_on_after(_PATIENCE_SECONDS):
+        async for piece in request.stream():
+            size += len(piece)
+            if size > _EMPTY_BYTES:
+                return True
+        return False
+    return True
