@@ -1,12 +1,18 @@
 """One container as the Engine tells of it, in Docker's words."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
-from domain.container_orders import DeviceOrder, PortOrder, RestartPolicy
+from domain.container_orders import (
+    DeviceOrder,
+    HealthcheckOrder,
+    PortOrder,
+    RestartPolicy,
+    Ulimit,
+)
 from domain.containers import ContainerState, PublishedPort
 
 
@@ -130,6 +136,18 @@ class ContainerDetails(msgspec.Struct, frozen=True, kw_only=True):
     security_opt: tuple[str, ...] = ()
     devices: tuple[DeviceOrder, ...] = ()
     restart_policy: RestartPolicy = RestartPolicy()
+    auto_remove: bool = False
+    """Whether it goes as soon as it ends."""
+    healthcheck: HealthcheckOrder | None = None
+    """How it is found out whether it works, be it its own or its image's."""
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    ulimits: Mapping[str, Ulimit] = {}
+    sysctls: Mapping[str, str] = {}
+    shm_size_bytes: int | None = None
+    group_add: tuple[str, ...] = ()
     limits: DetailedLimits = DetailedLimits()
     log_config: LogConfiguration
     mounts: tuple[MountPoint, ...] = ()
@@ -143,6 +161,38 @@ class ContainerDetails(msgspec.Struct, frozen=True, kw_only=True):
     def health(self) -> str | None:
         """What its healthcheck says; None where there is none."""
         return None if self.state.health is None else self.state.health.status
+
+
+class ProcessColumn(StrEnum):
+    """What may be told of a process, in the words of ``ps``."""
+
+    PID = "pid"
+    PPID = "ppid"
+    USER = "user"
+    UID = "uid"
+    GROUP = "group"
+    STATE = "stat"
+    NICE = "ni"
+    THREADS = "nlwp"
+    CPU = "pcpu"
+    MEMORY = "pmem"
+    RESIDENT = "rss"
+    VIRTUAL = "vsz"
+    TERMINAL = "tty"
+    ELAPSED = "etime"
+    TIME = "time"
+    ARGUMENTS = "args"
+
+
+def told_columns(asked: Collection[ProcessColumn]) -> tuple[ProcessColumn, ...]:
+    """Columns in the order in which they can be told apart.
+
+    The number comes first, as Docker knows a container's processes by it; the command last, as
+    there are spaces in it.
+    """
+    between = [c for c in asked if c not in {ProcessColumn.PID, ProcessColumn.ARGUMENTS}]
+    last = [ProcessColumn.ARGUMENTS] if ProcessColumn.ARGUMENTS in asked else []
+    return (ProcessColumn.PID, *dict.fromkeys(between), *last)
 
 
 class ProcessTable(msgspec.Struct, frozen=True, kw_only=True):

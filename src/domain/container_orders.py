@@ -24,7 +24,12 @@ ALONE = "none"
 """In place of a network: the container is in none."""
 
 _SHARED_MODES = frozenset({"host", "bridge", "default"})
+_NO_LIMIT = -1
 _MOST_TEXTS = 1000
+_LISTS = (
+    *("command", "entrypoint", "ports", "volumes", "networks", "devices"),
+    *("extra_hosts", "dns", "dns_search", "dns_options", "ulimits", "sysctls", "group_add"),
+)
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +105,13 @@ class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``on-failure``; 0 for any number."""
 
 
+class Ulimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of each of its processes; -1 for none."""
+
+    soft: int
+    hard: int
+
+
 class HealthcheckOrder(msgspec.Struct, frozen=True, kw_only=True):
     """How it is found out whether the container works; None leaves it to the image."""
 
@@ -140,6 +152,17 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
     stop_signal: str = ""
     stop_timeout: int | None = None
     """Seconds."""
+    extra_hosts: tuple[str, ...] = ()
+    """Names for addresses: ``db:10.9.0.2``."""
+    dns: tuple[str, ...] = ()
+    """Addresses of the servers that it asks for names."""
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    ulimits: Mapping[str, Ulimit] = {}
+    sysctls: Mapping[str, str] = {}
+    shm_size_bytes: int | None = None
+    group_add: tuple[str, ...] = ()
+    """Groups of its user, beside those that the image gives it."""
 
     @property
     def alone(self) -> bool:
@@ -157,9 +180,14 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.env:
             if not name or "=" in name:
                 raise RequestUnreadable(f"{name[:80]!r} cannot name a variable.")
-        for field in ("command", "entrypoint", "ports", "volumes", "networks", "devices"):
+        for field in _LISTS:
             if len(getattr(self, field) or ()) > _MOST_TEXTS:
                 raise RequestUnreadable(f"{field} has more than {_MOST_TEXTS} entries.")
+        if any(m.size_bytes is not None and m.type is not MountKind.TMPFS for m in self.volumes):
+            raise RequestUnreadable("Only a tmpfs has a size.", hint="Say type: tmpfs with it.")
+        for name, limit in self.ulimits.items():
+            if limit.hard != _NO_LIMIT and not 0 <= limit.soft <= limit.hard:
+                raise RequestUnreadable(f"ulimits.{name[:80]} is softer than it is hard.")
         if any("\0" in text for text in _texts(msgspec.to_builtins(self))):
             raise RequestUnreadable("There is a NUL character in the request.")
 
@@ -203,6 +231,14 @@ def service_body(order: ContainerOrder) -> Mapping[str, Any]:
         "read_only": order.read_only,
         "stop_signal": order.stop_signal,
         "stop_grace_period": None if order.stop_timeout is None else f"{order.stop_timeout}s",
+        "extra_hosts": list(order.extra_hosts),
+        "dns": list(order.dns),
+        "dns_search": list(order.dns_search),
+        "dns_opt": list(order.dns_options),
+        "ulimits": {name: msgspec.structs.asdict(one) for name, one in order.ulimits.items()},
+        "sysctls": dict(order.sysctls),
+        "shm_size": None if order.shm_size_bytes is None else str(order.shm_size_bytes),
+        "group_add": list(order.group_add),
     }
     return {**body, **_networks(order.networks)}
 
@@ -283,6 +319,7 @@ _FIELDS = {
     "network_mode": "networks",
     "stdin_open": "open_stdin",
     "stop_grace_period": "stop_timeout",
+    "dns_opt": "dns_options",
 }
 
 

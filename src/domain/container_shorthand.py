@@ -14,14 +14,17 @@ from domain.errors import RequestUnreadable
 
 _PORT = re.compile(
     r"(?:(?:(?P<address>\[[0-9A-Fa-f:.]+\]|[0-9.]+):)?(?P<host>[0-9]{0,5}(?:-[0-9]{1,5})?):)?"
-    r"(?P<container>[0-9]{1,5})(?:/(?P<protocol>[a-z]+))?"
+    r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[a-z]+))?"
 )
+_MOST_PORTS = 1000
 _RESTART = re.compile(r"(?P<name>no|always|unless-stopped|on-failure)(?::(?P<tries>[0-9]{1,9}))?")
 _ACCESS = {"": False, "rw": False, "ro": True}
 
 
-def port_order(text: str) -> PortOrder:
-    """A port from ``80``, ``8080:80``, ``127.0.0.1:8080:80/tcp``.
+def port_orders(text: str) -> tuple[PortOrder, ...]:
+    """Ports from ``80``, ``8080:80``, ``127.0.0.1:8080:80/tcp``, or ``8000-8002:90-92``.
+
+    A range of the host's for one port means any of them; for a range as long, each its own.
 
     Raises:
         RequestUnreadable: it is none.
@@ -31,14 +34,38 @@ def port_order(text: str) -> PortOrder:
         raise RequestUnreadable(
             f"{text[:80]!r} is no port.",
             hint="Write container_port, host_port:container_port or address:host_port:"
-            "container_port, with /udp behind it if need be.",
+            "container_port, with /udp behind it if need be; a port may be a range: 8000-8002.",
         )
-    return PortOrder(
-        container_port=int(found["container"]),
-        protocol=found["protocol"] or "tcp",
-        host_address=(found["address"] or "").strip("[]"),
-        host_port=found["host"] or "",
+    inside = _span(text, found["first"], found["last"])
+    return tuple(
+        PortOrder(
+            container_port=port,
+            protocol=found["protocol"] or "tcp",
+            host_address=(found["address"] or "").strip("[]"),
+            host_port=host_port,
+        )
+        for port, host_port in zip(
+            inside, _host_ports(text, found["host"] or "", len(inside)), strict=True
+        )
     )
+
+
+def _host_ports(text: str, host: str, count: int) -> list[str]:
+    """The host's port for each of so many of the container's."""
+    if count == 1 or not host:
+        return [host] * count
+    first, _, last = host.partition("-")
+    ports = _span(text, first, last)
+    if len(ports) != count:
+        raise RequestUnreadable(f"{text[:80]!r} has {len(ports)} ports of the host for {count}.")
+    return [str(port) for port in ports]
+
+
+def _span(text: str, first: str, last: str | None) -> range:
+    ports = range(int(first or 0), int(last or first or 0) + 1)
+    if not 0 < len(ports) <= _MOST_PORTS:
+        raise RequestUnreadable(f"{text[:80]!r} is no range of at most {_MOST_PORTS} ports.")
+    return ports
 
 
 def mount_order(text: str) -> MountOrder:
@@ -89,7 +116,7 @@ def restart_policy(text: str) -> RestartPolicy:
         RequestUnreadable: it is none.
     """
     found = _RESTART.fullmatch(text)
-    if found is None:
+    if found is None or (found["tries"] and found["name"] != RestartName.ON_FAILURE):
         raise RequestUnreadable(
             f"{text[:80]!r} is no restart policy.",
             hint="Write no, always, unless-stopped or on-failure, and behind the last how many "

@@ -215,6 +215,9 @@ async def test_one_that_holds_something_is_left_alone_unless_it_shall_be_cleared
 
     with pytest.raises(ResourceConflict, match="holds something"):
         await world.write(volume, packed({"new": b"x"}))
+    # More than fits between the agent and what would unpack it.
+    with anyio.fail_after(40), pytest.raises(ResourceConflict, match="holds something"):
+        await world.write(volume, packed({"new": bytes(10_000_000)}))
     assert await world.files(volume) == FILES
 
     await world.write(volume, packed({"new": b"x"}), clear=True)

@@ -24,6 +24,7 @@ from adapters.memory.container_output import MemoryContainerOutput
 from adapters.memory.containers import MemoryContainerChanges, MemoryContainerLookup
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.surroundings import MemorySurroundings
+from domain.container_details import ProcessColumn
 from domain.container_orders import (
     ContainerOrder,
     HealthcheckOrder,
@@ -33,6 +34,7 @@ from domain.container_orders import (
     PortOrder,
     RestartName,
     RestartPolicy,
+    Ulimit,
 )
 from domain.container_streams import FileKind, OutputChoice, OutputLine
 from domain.containers import PROJECT_LABEL, ContainerState
@@ -240,6 +242,15 @@ class TestCreating:
             security_opt=("no-new-privileges:true",),
             ports=(PortOrder(container_port=80, host_port="48080", host_address="127.0.0.1"),),
             restart_policy=RestartPolicy(name=RestartName.ON_FAILURE, maximum_retry_count=3),
+            healthcheck=HealthcheckOrder(test=("CMD", "true"), interval_seconds=5, retries=2),
+            extra_hosts=("db:10.9.0.2",),
+            dns=("10.9.0.3",),
+            dns_search=("lab.example",),
+            dns_options=("ndots:2",),
+            ulimits={"nofile": Ulimit(soft=512, hard=1024)},
+            sysctls={"net.ipv4.ip_forward": "1"},
+            shm_size_bytes=1_048_576,
+            group_add=("29",),
         )
 
         found = await world.lookup.inspect(name)
@@ -262,6 +273,23 @@ class TestCreating:
         assert found.limits.memory_bytes == found.limits.memory_and_swap_bytes == 67_108_864
         assert found.limits.pids == 50
         assert found.network_mode == "none"
+        assert found.healthcheck == HealthcheckOrder(
+            test=("CMD", "true"), interval_seconds=5, retries=2
+        )
+        assert (found.extra_hosts, found.dns) == (("db:10.9.0.2",), ("10.9.0.3",))
+        assert (found.dns_search, found.dns_options) == (("lab.example",), ("ndots:2",))
+        assert found.ulimits == {"nofile": Ulimit(soft=512, hard=1024)}
+        assert found.sysctls == {"net.ipv4.ip_forward": "1"}
+        assert (found.shm_size_bytes, found.group_add) == (1_048_576, ("29",))
+        assert not found.auto_remove
+
+    async def test_what_is_not_ordered_is_left_to_the_engine(self, world: World) -> None:
+        found = await world.lookup.inspect(await world.made())
+
+        assert found.healthcheck is None
+        assert (found.extra_hosts, found.dns, found.dns_search, found.dns_options) == ((),) * 4
+        assert (found.ulimits, found.sysctls, found.group_add) == ({}, {}, ())
+        assert found.shm_size_bytes == 64 * 1024 * 1024
 
     async def test_volumes_by_name_are_made_with_it_and_stay(self, world: World) -> None:
         volume = f"{world.project}-data"
@@ -475,6 +503,27 @@ class TestLooking:
         assert found.processes
         assert {len(row) for row in found.processes} == {len(found.titles)}
 
+    async def test_processes_are_told_with_the_columns_that_are_asked_for(
+        self, world: World
+    ) -> None:
+        name = await world.running(command=("sleep", "600"))
+
+        asked = (ProcessColumn.ARGUMENTS, ProcessColumn.USER, ProcessColumn.PID)
+        found = await world.lookup.processes(name, asked)
+
+        assert found.titles == ("PID", "USER", "COMMAND")
+        assert [row[2] for row in found.processes if "sleep 600" in row[2]]
+        assert all(row[0].isdigit() for row in found.processes)
+
+    @pytest.mark.parametrize("column", ProcessColumn)
+    async def test_every_column_is_one_that_is_known(
+        self, world: World, column: ProcessColumn
+    ) -> None:
+        found = await world.lookup.processes(await world.running(), (column,))
+
+        assert found.titles[0] == "PID"
+        assert {len(row) for row in found.processes} == {len({"pid", column.value})}
+
     async def test_a_healthcheck_of_none_is_no_health(self, world: World) -> None:
         name = await world.running(healthcheck=HealthcheckOrder(test=("NONE",)))
 
@@ -630,6 +679,12 @@ class TestFiles:
 
         assert (status.kind, status.link_target) == (FileKind.LINK, "/srv/data")
         assert found == b"found"
+
+    async def test_a_link_to_itself_leads_to_nothing(self, world: World) -> None:
+        container = await world.with_files({"/srv/data": b""}, {"/loop": "/loop"})
+
+        with pytest.raises(ResourceNotFound, match="no file '/loop'"):
+            await world.files.status(container, "/loop")
 
     async def test_a_folder_comes_as_an_archive(self, world: World) -> None:
         container = await world.with_files({"/srv/a/one": b"1", "/srv/a/two": b"22"}, {})

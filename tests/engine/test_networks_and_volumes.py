@@ -186,11 +186,11 @@ async def test_pruning_takes_what_nobody_uses_and_tells_before(site: Site) -> No
     mounted, free = await site.volume("mounted"), await site.volume("free")
     site.run("b", "-v", f"{mounted}:/v", command=("true",))
     # Others share the Engine.
-    mine: dict[str, Any] = {"label": f"test={site.mark}", "all": True}
+    mine: dict[str, Any] = {"label": f"test={site.mark}"}
 
     for dry_run in (True, False):
         networks = await site.ask("POST", f"{NETWORKS}/prune", **mine, dry_run=dry_run)
-        volumes = await site.ask("POST", f"{VOLUMES}/prune", **mine, dry_run=dry_run)
+        volumes = await site.ask("POST", f"{VOLUMES}/prune", **mine, all=True, dry_run=dry_run)
         assert [n["name"] for n in networks["networks"]] == [f"{site.mark}-free"]
         assert [v["name"] for v in volumes["volumes"]] == [free]
 

@@ -92,9 +92,9 @@ async def test_an_archive_that_does_not_fit_is_refused_as_such(
     order = VolumeOrder(name=f"{project}-s", options=small, labels={PROJECT_LABEL: project})
     await DockerVolumes(client).create(order)
 
-    with pytest.raises(StorageFull, match="no room"):
+    with anyio.fail_after(40), pytest.raises(StorageFull, match="no room"):
         await engine_archives(client).write(
-            order.name, _once(packed({"f": bytes(3_000_000)})), clear=False
+            order.name, _once(packed({"f": bytes(10_000_000)})), clear=False
         )
 
 

@@ -301,7 +301,7 @@ class TestFiles:
         the_agents_own(world)
         world.files.write("the-agent", "/state/agent.db", b"secret")
 
-        answer = await self.files(world, "/state/agent.db", name="the-agent", force="true")
+        answer = await self.files(world, "/state/agent.db", name="the-agent")
 
         assert answer.status_code == 409
 

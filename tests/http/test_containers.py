@@ -28,6 +28,9 @@ from tests.support.containers import (
 
 pytestmark = pytest.mark.anyio
 
+NAMED = {"rename": {"name": "other"}}
+"""What a change must be told besides."""
+
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
@@ -50,6 +53,12 @@ class TestListing:
 
         assert await names(world) == ["app", "web"]
         assert await names(world, all="true") == ["app", "db", "web"]
+
+    async def test_a_word_that_is_not_known_is_told_with_those_that_are(self, world: World) -> None:
+        answer = await call(world, "GET", f"{CONTAINERS}?state=foo")
+
+        assert answer.status_code == 422
+        assert "state: Invalid enum value 'foo'; it may be created, " in answer.json()["detail"]
 
     async def test_filters_leave_others_out(self, world: World) -> None:
         await run(world, "web-1", labels={"course": "web-101", "kind": "x"})
@@ -152,6 +161,56 @@ class TestCreating:
 
         assert one.json()["name"].startswith("container-")
         assert one.json()["name"] != two.json()["name"]
+
+    async def test_volumes_that_were_made_in_vain_go_again(self, world: World) -> None:
+        await run(world, "one", ports=["8080:80"], volumes=["old:/old"])
+
+        answer = await create(
+            world, "two", query="?start=true", ports=["8080:80"], volumes=["new:/new", "old:/old"]
+        )
+
+        assert answer.status_code == 409
+        assert "new" not in world.engine.volumes
+        assert "old" in world.engine.volumes
+
+    async def test_ranges_of_ports_are_taken_as_docker_takes_them(self, world: World) -> None:
+        view = (await create(world, ports=["8000-8001:90-91"])).json()
+
+        pairs = [(one["host_port"], one["container_port"]) for one in view["port_bindings"]]
+        assert pairs == [("8000", 90), ("8001", 91)]
+
+    async def test_variables_and_labels_may_be_texts(self, world: World) -> None:
+        view = await run(world, env=["A=b=c", "E="], labels=["course=web-101", "flag"])
+
+        assert view["env"] == {"A": "b=c", "E": ""}
+        assert (view["labels"]["course"], view["labels"]["flag"]) == ("web-101", "")
+        assert code(await create(world, "b", env=["A"])) == (422, "request-unreadable")
+        assert code(await create(world, "b", env=["=x"])) == (422, "request-unreadable")
+
+    async def test_names_limits_and_parameters_are_taken_in_short_forms(self, world: World) -> None:
+        view = await run(
+            world,
+            extra_hosts=["db=10.9.0.2", "api:10.9.0.3"],
+            dns=["10.9.0.4"],
+            ulimits={"nofile": 1024, "core": {"soft": 0, "hard": -1}},
+            sysctls={"net.core.somaxconn": 1024},
+            shm_size="1m",
+            group_add=["29"],
+            healthcheck={"test": "true", "interval": "5s"},
+        )
+
+        assert view["extra_hosts"] == ["db:10.9.0.2", "api:10.9.0.3"]
+        assert view["ulimits"]["nofile"] == {"soft": 1024, "hard": 1024}
+        assert view["ulimits"]["core"] == {"soft": 0, "hard": -1}
+        assert view["sysctls"] == {"net.core.somaxconn": "1024"}
+        assert (view["shm_size_bytes"], view["group_add"]) == (1024 * 1024, ["29"])
+        assert view["healthcheck"]["test"] == ["CMD-SHELL", "true"]
+
+    async def test_only_what_lies_in_memory_has_a_size(self, world: World) -> None:
+        answer = await create(world, volumes=[{"target": "/data", "size": "1m"}])
+
+        assert code(answer) == (422, "request-unreadable")
+        assert "tmpfs" in answer.json()["detail"]
 
     async def test_it_is_hardened_and_limited_as_containers_of_bundles_are(
         self, world: World
@@ -553,7 +612,7 @@ class TestChanging:
         async def attempt(**query: str) -> Any:
             if what == "remove":
                 return await remove(world, solo, **query)
-            return await act(world, solo, what, **query, name="other")
+            return await act(world, solo, what, **query, **NAMED.get(what, {}))
 
         assert code(await attempt()) == (409, "resource-of-environment")
         assert (await attempt(force="true")).status_code in {200, 204}
@@ -571,7 +630,7 @@ class TestChanging:
         if what == "remove":
             answer = await remove(world, "the-agent")
         else:
-            answer = await act(world, OWN_CONTAINER[:20], what, name="other")
+            answer = await act(world, OWN_CONTAINER[:20], what, **NAMED.get(what, {}))
 
         assert code(answer) == (409, "resource-conflict")
         assert "the agent's own" in answer.json()["detail"]
@@ -639,6 +698,16 @@ class TestLooking:
         await act(world, "web", "stop")
         assert code(await act(world, "web", "top", "GET")) == (409, "resource-conflict")
 
+    async def test_processes_are_told_with_other_columns(self, world: World) -> None:
+        await run(world)
+
+        answer = await call(world, "GET", f"{CONTAINERS}/web/top?column=args&column=user")
+        other = await call(world, "GET", f"{CONTAINERS}/web/top?column=e")
+
+        assert answer.json()["titles"] == ["PID", "USER", "COMMAND"]
+        assert other.status_code == 422
+        assert "it may be pid, ppid, user, " in other.json()["detail"]
+
     async def test_changed_files_are_told_up_to_a_limit(self, world: World) -> None:
         view = await run(world)
         world.engine.file_changes[view["id"]] = tuple(
@@ -684,20 +753,49 @@ class TestWaiting:
 
         assert (answer.json()["condition"], answer.json()["exit_code"]) == ("exited", 3)
 
-    async def test_one_that_was_started_again_has_exited_all_the_same(self, world: World) -> None:
-        await run(world)
+    @pytest.fixture
+    async def told(self, world: World) -> AsyncIterator[World]:
+        """Where the Engine's events are followed, as the agent does."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(world.agent.events.run)
+            with anyio.fail_after(5):
+                while not world.agent.events.listening:
+                    await anyio.sleep(0.01)
+            yield world
+            group.cancel_scope.cancel()
+
+    async def test_one_that_was_started_again_has_exited_all_the_same(self, told: World) -> None:
+        await run(told)
 
         async with anyio.create_task_group() as group:
 
             async def restart_soon() -> None:
                 await anyio.sleep(0.05)
-                world.engine.stop("web", exit_code=3)
-                world.engine.start(world.engine.containers["web"].id)
+                told.engine.stop("web", exit_code=3)
+                told.engine.start(told.engine.containers["web"].id)
 
             group.start_soon(restart_soon)
-            answer = await act(world, "web", "wait", "GET")
+            answer = await act(told, "web", "wait", "GET")
 
-        assert answer.json()["state"] == "running"
+        assert (answer.json()["state"], answer.json()["exit_code"]) == ("running", 3)
+
+    @pytest.mark.parametrize("condition", ["exited", "removed"])
+    async def test_one_that_goes_as_it_ends_tells_its_exit_code(
+        self, told: World, condition: str
+    ) -> None:
+        await run(told)
+
+        async with anyio.create_task_group() as group:
+
+            async def end_soon() -> None:
+                await anyio.sleep(0.05)
+                told.engine.stop("web", exit_code=3)
+                told.engine.remove("web")
+
+            group.start_soon(end_soon)
+            answer = await act(told, "web", "wait", "GET", condition=condition)
+
+        assert (answer.json()["state"], answer.json()["exit_code"]) == (None, 3)
 
     async def test_a_removal_is_waited_for(self, world: World) -> None:
         await run(world)

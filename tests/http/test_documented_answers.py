@@ -165,6 +165,16 @@ async def test_a_call_that_takes_a_body_says_what_comes_of_a_slow_or_large_one(
     assert len(calls) > 10
 
 
+async def test_every_body_of_json_has_an_example(document: Any) -> None:
+    forms = [
+        (call, operation["requestBody"]["content"].get("application/json", {"example": {}}))
+        for call, operation in _calls(document)
+        if "requestBody" in operation
+    ]
+
+    assert [call for call, form in forms if "example" not in form] == []
+
+
 async def test_a_change_that_needs_room_on_the_disk_says_that_there_may_be_none(
     document: Any,
 ) -> None:

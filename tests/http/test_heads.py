@@ -49,3 +49,10 @@ async def test_it_wants_the_key_as_get_does(world: World) -> None:
 async def test_what_does_not_answer_get_does_not_answer_it(world: World) -> None:
     assert (await call(world, "HEAD", "/api/v1/images/pull")).status_code in {404, 405}
     assert (await call(world, "HEAD", f"{CONTAINERS}/web/start")).status_code == 405
+
+
+async def test_options_tell_every_method_of_a_path(world: World) -> None:
+    answer = await world.http.options("/api/v1/containers", headers=KEY)
+
+    assert answer.status_code == 204
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"

@@ -81,6 +81,8 @@ class TestList:
 
         assert await names(world) == ["a:latest", "b:latest", "c:latest"]
         assert await names(world, "?limit=2") == ["a:latest", "b:latest"]
+        everything = len(await names(world))
+        assert (await call(world, "GET", f"{IMAGES}?limit=2")).json()["total"] == everything
 
     @pytest.mark.parametrize(
         ("query", "expected"),

@@ -16,6 +16,7 @@ from domain.container_orders import (
     PortOrder,
     RestartName,
     RestartPolicy,
+    Ulimit,
     in_the_orders_words,
     service_body,
 )
@@ -49,6 +50,14 @@ CHANGED: dict[str, Any] = {
     "read_only": True,
     "stop_signal": "INT",
     "stop_timeout": 5,
+    "extra_hosts": ("db:10.9.0.2",),
+    "dns": ("10.9.0.3",),
+    "dns_search": ("lab.example",),
+    "dns_options": ("ndots:2",),
+    "ulimits": {"nofile": Ulimit(soft=1024, hard=4096)},
+    "sysctls": {"net.ipv4.ip_forward": "1"},
+    "shm_size_bytes": 1_048_576,
+    "group_add": ("audio",),
 }
 """Each field of an order with a value other than its own."""
 
@@ -86,6 +95,11 @@ def test_findings_stand_where_the_order_has_them() -> None:
         volumes=(MountOrder(type=MountKind.BIND, source="/etc", target="/x"),),
         devices=(DeviceOrder(path_on_host="/dev/sda", path_in_container="/dev/sda"),),
         env={"A": "b" * 200_000},
+        extra_hosts=("host:host-gateway",),
+        dns=("resolver",),
+        ulimits={"rtprio": Ulimit(soft=99, hard=99), "nofile": Ulimit(soft=1, hard=2**40)},
+        sysctls={"kernel.panic": "1"},
+        shm_size_bytes=2**50,
     )
 
     assert {where for where, _ in findings(order)} == {
@@ -95,6 +109,12 @@ def test_findings_stand_where_the_order_has_them() -> None:
         "volumes[0]",
         "devices[0]",
         "env.A",
+        "extra_hosts[0]",
+        "dns[0]",
+        "ulimits.rtprio",
+        "ulimits.nofile.hard",
+        "sysctls.kernel.panic",
+        "shm_size",
     }
 
 
@@ -143,6 +163,8 @@ def test_of_two_mounts_of_the_host_none_may_lie_in_what_the_other_writes_to() ->
         {"labels": {"a\0": "b"}},
         {"networks": (NetworkOrder(name="none"), NetworkOrder(name="other"))},
         {"command": ("x",) * 1001},
+        {"ulimits": {"nofile": Ulimit(soft=10, hard=5)}},
+        {"ulimits": {"nofile": Ulimit(soft=-1, hard=5)}},
     ],
 )
 def test_what_no_container_can_be_is_refused(changes: dict[str, Any]) -> None:

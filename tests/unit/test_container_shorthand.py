@@ -10,7 +10,7 @@ from domain.container_orders import (
     RestartName,
     RestartPolicy,
 )
-from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
+from domain.container_shorthand import device_order, mount_order, port_orders, restart_policy
 from domain.errors import RequestUnreadable
 
 
@@ -33,13 +33,32 @@ def port(container: int, host: str = "", address: str = "", protocol: str = "tcp
     ],
 )
 def test_ports(text: str, expected: PortOrder) -> None:
-    assert port_order(text) == expected
+    assert port_orders(text) == (expected,)
 
 
-@pytest.mark.parametrize("text", ["", "a", "80:", ":", "x:80:80", "80/", "80 ", "-1", "1:2:3:4"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90-91", (port(90), port(91))),
+        ("8000-8001:90-91/udp", (port(90, "8000", "", "udp"), port(91, "8001", "", "udp"))),
+        ("127.0.0.1::90-91", (port(90, "", "127.0.0.1"), port(91, "", "127.0.0.1"))),
+        ("90-90", (port(90),)),
+    ],
+)
+def test_ranges_of_ports(text: str, expected: tuple[PortOrder, ...]) -> None:
+    assert port_orders(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a", "80:", ":", "x:80:80", "80/", "80 ", "-1", "1:2:3:4"),
+        *("90-", "91-90", "80:90-91", "80-82:90-91", "82-81:90-91", "1-65535"),
+    ],
+)
 def test_what_is_no_port_is_refused(text: str) -> None:
     with pytest.raises(RequestUnreadable):
-        port_order(text)
+        port_orders(text)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +118,9 @@ def test_restart_policies(text: str, name: RestartName, tries: int) -> None:
     assert restart_policy(text) == RestartPolicy(name=name, maximum_retry_count=tries)
 
 
-@pytest.mark.parametrize("text", ["", "never", "on-failure:", "on-failure:-1", "on-failure:x"])
+@pytest.mark.parametrize(
+    "text", ["", "never", "on-failure:", "on-failure:-1", "on-failure:x", "always:3"]
+)
 def test_what_is_no_restart_policy_is_refused(text: str) -> None:
     with pytest.raises(RequestUnreadable):
         restart_policy(text)

@@ -17,6 +17,7 @@ from adapters.docker.streams import Answer
 from adapters.memory.references import found
 from domain.errors import (
     AgentError,
+    CapacityExceeded,
     EngineRefused,
     EngineUnavailable,
     RequestUnreadable,
@@ -87,6 +88,25 @@ async def refused(folder: Path, status: int, body: bytes, *, kind: str = "contai
         (403, "bridge is a pre-defined network and cannot be removed", ResourceConflict),
         (500, "Container abc is not paused", ResourceConflict),
         (500, "Bind for 0.0.0.0:80 failed: port is already allocated", ResourceConflict),
+        (
+            500,
+            "unable to find user eve: no matching entries in passwd file",
+            RequestUnreadable,
+        ),
+        (500, "uids and gids must be in range 0-2147483647", RequestUnreadable),
+        (
+            500,
+            "error during container init: sethostname: invalid argument: unknown",
+            RequestUnreadable,
+        ),
+        (500, "error setting rlimits for process", RequestUnreadable),
+        (500, "source /merged/etc/hosts is not directory", RequestUnreadable),
+        (500, "cannot pause a stopped container: unknown", ResourceConflict),
+        (
+            500,
+            "no available IPv4 addresses on this network's address pools: n (0)",
+            CapacityExceeded,
+        ),
         (500, "the shim has gone", EngineRefused),
         (503, "not now", EngineRefused),
     ],

@@ -82,6 +82,18 @@ def _host_config(order: ContainerOrder, limits: HeldLimits) -> _Json:
         ],
         "ReadonlyRootfs": order.read_only,
         "Init": bool(order.init),
+        "ExtraHosts": list(order.extra_hosts),
+        "Dns": list(order.dns),
+        "DnsSearch": list(order.dns_search),
+        "DnsOptions": list(order.dns_options),
+        "Ulimits": [
+            {"Name": name, "Soft": limit.soft, "Hard": limit.hard}
+            for name, limit in order.ulimits.items()
+        ],
+        "Sysctls": dict(order.sysctls),
+        # Nothing leaves it to the Engine.
+        "ShmSize": order.shm_size_bytes or 0,
+        "GroupAdd": list(order.group_add),
         **_limits(limits),
     }
 

@@ -5,6 +5,7 @@ by its number where the agent sees the container's processes and may signal them
 the container's own, which finds it by a variable that the command was given.
 """
 
+import re
 import signal
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -42,6 +43,8 @@ _FIRST_LOOK_SECONDS = 0.01
 _LATER_LOOK_SECONDS = 0.25
 _LONGEST_REASON = 4 * 1024
 
+_ENDED = re.compile(r"cannot exec in a (?:stopped|paused)|init process is not running")
+
 # $1 the variable with its value, $2 the signal, $3 whether only whoever leads a session is meant.
 _END_SCRIPT = """
 mark=$1 signal=$2 leaders=$3
@@ -53,6 +56,21 @@ for folder in /proc/[0-9]*; do
   kill -s "$signal" "${folder#/proc/}" && echo ended
 done
 """
+
+
+def not_begun(said: str, *, runs: bool) -> AgentError:
+    """Why a command never ran.
+
+    Args:
+        said: by the Engine.
+        runs: whether its container runs now, and is not paused.
+    """
+    if not runs or _ENDED.search(said):
+        return ResourceConflict(
+            "The container ended, or was paused, before the command ran in it.",
+            hint="See to it that it runs, and try again.",
+        )
+    return CommandNotStarted(said)
 
 
 class DockerContainerExec:
@@ -135,12 +153,13 @@ class DockerRunningCommand:
 
         Raises:
             CommandNotStarted: it never did.
+            ResourceConflict: its container ended, or was paused, before it could.
         """
         self._connection = connection
         with anyio.move_on_after(seconds):
             if await self._execution.begun():
                 return
-            raise CommandNotStarted(await self._said())
+            raise not_begun(await self._said(), runs=await self._execution.container_runs())
         raise EngineUnavailable(f"The Docker Engine did not start a command within {seconds:g} s.")
 
     async def _said(self) -> str:
@@ -255,6 +274,18 @@ class _Execution:
             await anyio.sleep(pause)
             pause = min(2 * pause, _LATER_LOOK_SECONDS)
         return self.pid != 0
+
+    async def container_runs(self) -> bool:
+        """Whether its container runs now, and is not paused."""
+        try:
+            with named("container", self.container_id):
+                found = await self._client.look(
+                    f"looking at container {short(self.container_id)}",
+                    lambda api: api.inspect_container(self.container_id),
+                )
+        except ResourceNotFound:
+            return False
+        return bool(found["State"]["Running"]) and not found["State"]["Paused"]
 
     async def ended(self) -> None:
         """Waits for its end."""

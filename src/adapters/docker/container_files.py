@@ -36,7 +36,8 @@ _FOLDER, _LINK, _OTHER = 1 << 31, 1 << 27, (1 << 26) | (1 << 25) | (1 << 24) | (
 
 
 _MISSING = re.compile(
-    r"could not find the file|not a directory|no such file|file name too long|too many levels",
+    r"could not find the file|not a directory|no such file|file name too long"
+    r"|too many (?:levels|links)",
     re.IGNORECASE,
 )
 

@@ -12,8 +12,10 @@ from docker import APIClient
 from adapters.docker.client import translated
 from domain.shortage import shortages_told
 
-_PAUSE_SECONDS = 60.0
-"""How long a container may take no more of what it is sent."""
+_ANSWER_SECONDS = 60.0
+
+_PATIENCE_SECONDS = 1.0
+"""How long it is waited for a container to take something."""
 
 
 class ContainerInput:
@@ -43,23 +45,33 @@ class ContainerInput:
             self._api = APIClient(
                 self._base_url,
                 version=docker.constants.MINIMUM_DOCKER_API_VERSION,
-                timeout=int(_PAUSE_SECONDS),
+                timeout=int(_ANSWER_SECONDS),
             )
             parameters = {"stdin": 1, "stream": 1}
             self._stream = self._api.attach_socket(self._container, params=parameters)
-            self._socket().settimeout(_PAUSE_SECONDS)
+            self._socket().settimeout(_PATIENCE_SECONDS)
 
     def _socket(self) -> socket.socket:
         # docker-py gives the file of a socket where the Engine listens on a path.
         found: socket.socket = getattr(self._stream, "_sock", self._stream)
         return found
 
-    async def write(self, chunk: bytes) -> None:
-        """Writes all of it; an ``OSError`` where the container reads no more."""
+    async def write(self, data: memoryview) -> int:
+        """Writes what the container takes at once, or within a second; how many bytes.
+
+        None may mean that it never takes more: the Engine does not hang up on whoever writes to a
+        container that has ended. An ``OSError`` where it is known to read no more.
+        """
         with shortages_told():
-            await anyio.to_thread.run_sync(
-                self._socket().sendall, chunk, abandon_on_cancel=True, limiter=self._threads
+            return await anyio.to_thread.run_sync(
+                self._send, data, abandon_on_cancel=True, limiter=self._threads
             )
+
+    def _send(self, data: memoryview) -> int:
+        try:
+            return self._socket().send(data)
+        except TimeoutError:
+            return 0
 
     async def end(self) -> None:
         """Tells the container that nothing more comes."""

@@ -14,12 +14,19 @@ from domain.container_details import (
     MountPoint,
     NetworkAttachment,
 )
-from domain.container_orders import DeviceOrder, PortOrder, RestartName, RestartPolicy
+from domain.container_orders import (
+    DeviceOrder,
+    HealthcheckOrder,
+    PortOrder,
+    RestartName,
+    RestartPolicy,
+    Ulimit,
+)
 from domain.containers import ContainerState, PublishedPort
 
 _STATES = {state.value: state for state in ContainerState}
 _RESTARTS = {name.value: name for name in RestartName}
-_ENDED = {ContainerState.EXITED, ContainerState.DEAD}
+_ENDED = {ContainerState.EXITED, ContainerState.DEAD, ContainerState.REMOVING}
 _NANOSECONDS = 1_000_000_000
 
 # What docker-py gives is the Engine's JSON as it came.
@@ -59,6 +66,16 @@ def details(body: _Json) -> ContainerDetails:
         security_opt=tuple(host.get("SecurityOpt") or ()),
         devices=tuple(_device(row) for row in host.get("Devices") or ()),
         restart_policy=_restart_policy(host.get("RestartPolicy") or {}),
+        auto_remove=bool(host.get("AutoRemove")),
+        healthcheck=_healthcheck(config.get("Healthcheck") or {}),
+        extra_hosts=tuple(host.get("ExtraHosts") or ()),
+        dns=tuple(host.get("Dns") or ()),
+        dns_search=tuple(host.get("DnsSearch") or ()),
+        dns_options=tuple(host.get("DnsOptions") or ()),
+        ulimits={row["Name"]: _ulimit(row) for row in host.get("Ulimits") or ()},
+        sysctls=host.get("Sysctls") or {},
+        shm_size_bytes=host.get("ShmSize") or None,
+        group_add=tuple(host.get("GroupAdd") or ()),
         limits=_limits(host),
         log_config=_log_config(host.get("LogConfig") or {}),
         mounts=tuple(_mount(row) for row in body.get("Mounts") or ()),
@@ -75,14 +92,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _state(body: _Json) -> DetailedState:
     status = _STATES.get(body.get("Status", ""), ContainerState.UNKNOWN)
+    finished_at = moment(body.get("FinishedAt"))
     return DetailedState(
         status=status,
         pid=body.get("Pid") or None,
-        exit_code=body.get("ExitCode") if status in _ENDED else None,
+        exit_code=body.get("ExitCode") if status in _ENDED and finished_at else None,
         error=body.get("Error", ""),
         oom_killed=bool(body.get("OOMKilled")),
         started_at=moment(body.get("StartedAt")),
-        finished_at=moment(body.get("FinishedAt")),
+        finished_at=finished_at,
         health=_health(body.get("Health") or {}),
     )
 
@@ -103,6 +121,28 @@ def _health(body: _Json) -> ContainerHealth | None:
             for row in body.get("Log") or ()
         ),
     )
+
+
+def _healthcheck(body: _Json) -> HealthcheckOrder | None:
+    test = tuple(body.get("Test") or ())
+    if test[:1] in {(), ("NONE",)}:
+        return None
+    return HealthcheckOrder(
+        test=test,
+        interval_seconds=_seconds(body, "Interval"),
+        timeout_seconds=_seconds(body, "Timeout"),
+        start_period_seconds=_seconds(body, "StartPeriod"),
+        retries=body.get("Retries") or None,
+    )
+
+
+def _seconds(body: _Json, name: str) -> float | None:
+    """None where Docker's own time holds."""
+    return body.get(name, 0) / _NANOSECONDS or None
+
+
+def _ulimit(row: _Json) -> Ulimit:
+    return Ulimit(soft=row.get("Soft", 0), hard=row.get("Hard", 0))
 
 
 def _device(row: _Json) -> DeviceOrder:

@@ -1,6 +1,6 @@
 """Asks the Engine about single containers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +9,14 @@ from adapters.docker.client import EngineClient
 from adapters.docker.container_inspection import details
 from adapters.docker.named import named, short
 from adapters.docker.refusals import refused
-from domain.container_details import ChangeKind, ContainerDetails, FileChange, ProcessTable
+from domain.container_details import (
+    ChangeKind,
+    ContainerDetails,
+    FileChange,
+    ProcessColumn,
+    ProcessTable,
+    told_columns,
+)
 from domain.errors import ResourceConflict
 from domain.ports.container_details import MOST_CHANGES
 
@@ -38,12 +45,15 @@ class DockerContainerLookup:
                 )
             )
 
-    async def processes(self, reference: str) -> ProcessTable:
+    async def processes(
+        self, reference: str, columns: Collection[ProcessColumn] = ()
+    ) -> ProcessTable:
         """The processes of one that runs."""
+        asked = f"-eo {','.join(told_columns(columns))}" if columns else None
         with named("container", reference):
             found = await self._client.look(
                 f"looking at the processes of container {short(reference)}",
-                lambda api: api.top(reference),
+                lambda api: api.top(reference, ps_args=asked),
             )
         return ProcessTable(
             titles=tuple(found.get("Titles") or ()),

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from domain.errors import (
     AgentError,
+    CapacityExceeded,
     EngineRefused,
     RequestUnreadable,
     ResourceAmbiguous,
@@ -19,9 +20,21 @@ _AMBIGUOUS = re.compile(r"multiple ids found|is ambiguous", re.IGNORECASE)
 _CONFLICTS = re.compile(
     r"is not paused|port is already allocated|address already in use|is already in use"
     r"|failed programming external connectivity|has active endpoints|marked for removal"
-    r"|is not connected to",
+    r"|is not connected to|cannot \w+ a (?:stopped|paused) container|process already finished",
     re.IGNORECASE,
 )
+
+_NO_ADDRESS = re.compile(r"no available IPv[46] addresses on this network", re.IGNORECASE)
+
+# And these, though they lie in what was asked for.
+_UNREADABLE = re.compile(
+    r"unable to find (?:user|group) |no matching entries in (?:passwd|group) file"
+    r"|uids and gids must be in range|sethostname: invalid argument|error setting rlimits"
+    r"|source \S+ is not directory",
+    re.IGNORECASE,
+)
+
+_RETRY_SECONDS = 30
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 
@@ -37,6 +50,7 @@ def named(kind: str, reference: str) -> Iterator[None]:
     Raises:
         ResourceNotFound: there is no such thing.
         ResourceAmbiguous: there are several.
+        CapacityExceeded: the network has no address left for it.
         ResourceConflict: it cannot be done to it as it is, or what it needs is not there.
         RequestUnreadable: it can be done to nothing in that way.
         EngineRefused: anything else.
@@ -61,8 +75,14 @@ def meaning_of(fault: EngineRefused, kind: str, reference: str) -> AgentError:
         return ResourceNotFound(kind, reference)
     if fault.status in {400, 409} and _AMBIGUOUS.search(fault.reason):
         return ResourceAmbiguous(kind, reference)
-    if fault.status in {400, 413, 422}:
+    if fault.status in {400, 413, 422} or _UNREADABLE.search(fault.reason):
         return RequestUnreadable(fault.message)
+    if _NO_ADDRESS.search(fault.reason):
+        return CapacityExceeded(
+            fault.message,
+            hint="Remove a container of that network, or name another network.",
+            retry_after=_RETRY_SECONDS,
+        )
     if fault.status in {403, 404, 409} or _CONFLICTS.search(fault.reason):
         return ResourceConflict(fault.message)
     return fault

@@ -104,13 +104,27 @@ class DockerVolumeArchives:
         async with ContainerInput(self._base_url, container, self._senders) as entry:
             await self._helpers.start(container)
             async for chunk in chunks:
-                try:
-                    await entry.write(chunk)
-                except OSError:
-                    # It reads no more when it has found a fault, which its end then tells.
+                # It reads no more when it has found a fault, which its end then tells.
+                if not await self._taken(entry, container, chunk):
                     break
             await entry.end()
             _check(await self._helpers.end(container))
+
+    async def _taken(self, entry: ContainerInput, container: str, chunk: bytes) -> bool:
+        """Whether a container takes all of a chunk; not where it has ended, or pauses too long."""
+        rest = memoryview(chunk)
+        until = anyio.current_time() + _PAUSE_SECONDS
+        while rest:
+            try:
+                taken = await entry.write(rest)
+            except OSError:
+                return False
+            if taken:
+                until = anyio.current_time() + _PAUSE_SECONDS
+            elif anyio.current_time() > until or await self._helpers.ended(container):
+                return False
+            rest = rest[taken:]
+        return True
 
     async def _discard(self, image: str, name: str, stage: str) -> None:
         """What cannot be removed now goes with the next restore, or the agent's next start."""

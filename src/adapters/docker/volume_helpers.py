@@ -152,6 +152,10 @@ class VolumeHelpers:
             return Ended(status=status, output=await self._output(container))
         raise EngineUnavailable(f"The volume was not written within {END_SECONDS:g} s.")
 
+    async def ended(self, container: str) -> bool:
+        """Whether a script has ended."""
+        return await self._status(container) is not None
+
     async def _status(self, container: str) -> int | None:
         row = await self._client.look(
             "looking at a helper", lambda api: api.inspect_container(container)

@@ -43,7 +43,7 @@ class MemoryContainerFiles:
         link = self._links.get((name, path), "")
         if path in files:
             return _status(path, FileKind.FILE, len(files[path]))
-        if link:
+        if link and link != path:
             return _status(path, FileKind.LINK, len(link), link)
         if path == "/" or any(known.startswith(f"{path}/") for known in files):
             return _status(path, FileKind.FOLDER, 4096)

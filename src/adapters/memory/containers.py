@@ -1,6 +1,6 @@
 """Single containers of the in-memory Engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,9 +17,11 @@ from domain.container_details import (
     LogConfiguration,
     MountPoint,
     NetworkAttachment,
+    ProcessColumn,
     ProcessTable,
+    told_columns,
 )
-from domain.container_orders import ContainerOrder
+from domain.container_orders import ContainerOrder, HealthcheckOrder
 from domain.containers import Container, ContainerState, PublishedPort
 from domain.errors import (
     EngineUnavailable,
@@ -32,6 +34,9 @@ from domain.limits import HeldLimits
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 _SIGNALS = frozenset({"HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "TERM", "STOP", "CONT"})
 _DEADLY = frozenset({"KILL", "TERM", "QUIT", "INT", "HUP"})
+_SHM_BYTES = 64 * 1024 * 1024
+"""Docker's own choice for what lies in ``/dev/shm``."""
+
 _NOTHING = HeldLimits(cpus=0, memory_bytes=0, pids=0, log_bytes=0)
 
 
@@ -59,12 +64,21 @@ class MemoryContainerLookup(_Standing):
         order, limits = self._engine.orders.get(container.id, (None, _NOTHING))
         return _details(container, order, limits, self._engine)
 
-    async def processes(self, reference: str) -> ProcessTable:
+    async def processes(
+        self, reference: str, columns: Collection[ProcessColumn] = ()
+    ) -> ProcessTable:
         """The processes of one that runs: just the first."""
         container = await self._find(reference)
         _require_running(container)
         order, _ = self._engine.orders.get(container.id, (None, None))
         command = " ".join((order.command or ()) if order else ()) or container.image
+        if columns:
+            known = {"pid": ("PID", "1"), "user": ("USER", "root"), "args": ("COMMAND", command)}
+            told = [known.get(c.value, (c.value.upper(), "0")) for c in told_columns(columns)]
+            return ProcessTable(
+                titles=tuple(title for title, _ in told),
+                processes=(tuple(cell for _, cell in told),),
+            )
         return ProcessTable(
             titles=("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"),
             processes=(("root", "1", "0", "0", "00:00", "?", "00:00:00", command),),
@@ -245,6 +259,11 @@ def _require_running(container: Container) -> None:
         raise _conflict(f"container {container.id} is not running")
 
 
+def _healthcheck(asked: HealthcheckOrder | None) -> HealthcheckOrder | None:
+    """What is run; images here have none of their own."""
+    return asked if asked and asked.test[:1] not in {(), ("NONE",)} else None
+
+
 def _details(
     container: Container, order: ContainerOrder | None, limits: HeldLimits, engine: MemoryEngine
 ) -> ContainerDetails:
@@ -275,6 +294,15 @@ def _details(
         security_opt=asked.security_opt,
         devices=asked.devices,
         restart_policy=asked.restart_policy,
+        healthcheck=_healthcheck(asked.healthcheck),
+        extra_hosts=asked.extra_hosts,
+        dns=asked.dns,
+        dns_search=asked.dns_search,
+        dns_options=asked.dns_options,
+        ulimits=asked.ulimits,
+        sysctls=asked.sysctls,
+        shm_size_bytes=asked.shm_size_bytes or _SHM_BYTES,
+        group_add=asked.group_add,
         limits=DetailedLimits(
             cpus=limits.cpus or None,
             memory_bytes=limits.memory_bytes or None,

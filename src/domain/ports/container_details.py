@@ -6,10 +6,10 @@ it answers with an error of its own, ``ResourceNotFound`` where there is no such
 where it cannot tell that of a container as it is now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from domain.container_details import ContainerDetails, FileChange, ProcessTable
+from domain.container_details import ContainerDetails, FileChange, ProcessColumn, ProcessTable
 
 MOST_CHANGES = 100_000
 """How many changes of a file system are read; a container can make any number of them."""
@@ -22,8 +22,15 @@ class ContainerLookup(Protocol):
         """One container, whole."""
         ...
 
-    async def processes(self, reference: str) -> ProcessTable:
-        """The processes of one that runs."""
+    async def processes(
+        self, reference: str, columns: Collection[ProcessColumn] = ()
+    ) -> ProcessTable:
+        """The processes of one that runs.
+
+        Args:
+            reference: names it.
+            columns: what is told of each, besides its number; what Docker tells where none are.
+        """
         ...
 
     async def file_changes(self, reference: str) -> Sequence[FileChange]:

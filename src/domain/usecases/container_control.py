@@ -1,10 +1,10 @@
 """Starts, stops and removes single containers, with definite answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from domain.capacity import Demand
-from domain.container_details import ContainerDetails, FileChange, ProcessTable
+from domain.container_details import ContainerDetails, FileChange, ProcessColumn, ProcessTable
 from domain.containers import ContainerState
 from domain.errors import AgentError, ChangeUnfinished, EngineUnavailable, ResourceNotFound
 from domain.ports.clock import Clock
@@ -55,9 +55,9 @@ class ContainerControl:
         self._inventory = inventory
         self._clock = clock
 
-    async def processes(self, text: str) -> ProcessTable:
-        """The processes of a container that runs."""
-        return await self._lookup.processes((await self._access.find(text)).id)
+    async def processes(self, text: str, columns: Collection[ProcessColumn] = ()) -> ProcessTable:
+        """The processes of a container that runs, with what is asked for of each."""
+        return await self._lookup.processes((await self._access.find(text)).id, columns)
 
     async def file_changes(self, text: str) -> Sequence[FileChange]:
         """How its file system differs from its image."""

@@ -123,7 +123,8 @@ class ContainerCreation:
         await self._admission.admit(place, demand)
         try:
             order = await self._surroundings.joined(order)
-            return await self._make(order, limits, start=start)
+            async with self._surroundings.without_leftovers(order):
+                return await self._make(order, limits, start=start)
         finally:
             self._admission.release(place)
 

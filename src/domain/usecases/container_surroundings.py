@@ -1,7 +1,8 @@
 """The networks and volumes that single containers are joined to."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from ipaddress import IPv4Network
 
@@ -11,7 +12,7 @@ import msgspec
 from domain.arrangement import WORKSPACE_LABEL
 from domain.compose_policy import PolicyRules
 from domain.container_orders import ALONE, ContainerOrder, MountKind, MountOrder, NetworkOrder
-from domain.errors import ResourceConflict, ResourceNotFound
+from domain.errors import AgentError, ResourceConflict, ResourceNotFound
 from domain.findings import Finding
 from domain.ports.container_surroundings import (
     ContainerSurroundings,
@@ -26,6 +27,9 @@ from domain.usecases.protection import Protection
 
 _ROOM = 253
 """For how many containers a network has room at most whose addresses the agent chooses."""
+
+UNDO_SECONDS = 30.0
+"""How long whoever asked may be kept by removing what was made in vain."""
 
 _LEAST_ROOM = 13
 _PART_OF_POOL = 16
@@ -93,6 +97,25 @@ class Surroundings:
         await self.require_apart()
         return msgspec.structs.replace(order, networks=(NetworkOrder(name=self.apart),))
 
+    @asynccontextmanager
+    async def without_leftovers(self, order: ContainerOrder) -> AsyncIterator[None]:
+        """Where the block fails, volumes go again that the Engine made for an order by their names.
+
+        What is in use by then, or cannot be removed now, stays; it holds nothing.
+        """
+        missing = [name for name in _volumes(order) if not await self._stands(name)]
+        try:
+            yield
+        except BaseException:
+            with anyio.move_on_after(UNDO_SECONDS, shield=True):
+                for name in missing:
+                    with suppress(AgentError):
+                        await self._volumes.remove(name)
+            raise
+
+    async def _stands(self, volume: str) -> bool:
+        return await self._surroundings.volume(name_or_id("volume", volume)) is not None
+
     async def judge(self, order: ContainerOrder, *, force: bool) -> tuple[Finding, ...]:
         """What is wrong about the networks and volumes that an order names.
 
@@ -137,6 +160,11 @@ class Surroundings:
             )
         await self._ownership.require_free("volume", found.name, found.labels, force=force)
         return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
+
+
+def _volumes(order: ContainerOrder) -> list[str]:
+    """Names of the volumes that an order asks for."""
+    return [m.source for m in order.volumes if m.type is MountKind.VOLUME and m.source]
 
 
 def unprotected(

@@ -7,7 +7,7 @@ import msgspec
 
 from domain.container_details import ContainerDetails
 from domain.containers import ContainerState
-from domain.engine_events import Gap
+from domain.engine_events import EngineEvent, Gap
 from domain.errors import ConditionNotReached, NotAccepting, ResourceConflict, ResourceNotFound
 from domain.ports.container_details import ContainerLookup
 from domain.usecases.container_access import ContainerAccess
@@ -15,6 +15,9 @@ from domain.usecases.engine_events import EventHub, Following
 
 LOOK_SECONDS = 1.0
 """After how long it is looked at, whatever the Engine's events say."""
+
+_CODE_SECONDS = 1.0
+"""How long the event that tells of an end may come after what it led to was seen."""
 
 
 class Condition(StrEnum):
@@ -36,7 +39,8 @@ class Waited(msgspec.Struct, frozen=True, kw_only=True):
     """None where it is gone."""
     health: str | None
     exit_code: int | None
-    """Its last; None while it runs."""
+    """Of the end that was waited for, even if it runs again or is gone; else its last. None where
+    it has not ended, or nobody was told."""
 
 
 class ContainerWaiting:
@@ -58,34 +62,67 @@ class ContainerWaiting:
         Raises:
             ConditionNotReached: it was not in time.
             ResourceConflict: it can never be.
-            ResourceNotFound: there is none, or it is gone while something else is waited for.
+            ResourceNotFound: there is none, or it is gone and can never be so.
             NotAccepting: the agent ends meanwhile.
         """
         with self._events.follow() as following:
             first = last = await self._access.find(text)
             _require_possible(condition, first)
+            ending = _Ending(following, first.id)
             end = anyio.current_time() + seconds
-            while not _reached(condition, first, last):
+            gone = False
+            while not gone and not _reached(condition, first, last):
                 left = end - anyio.current_time()
                 if left <= 0:
                     raise _too_late(condition, last, seconds)
                 with anyio.move_on_after(min(left, LOOK_SECONDS)):
-                    await _touched(following, first.id)
+                    await ending.touched()
                 try:
                     last = await self._lookup.inspect(first.id)
                 except ResourceNotFound:
-                    if condition is not Condition.REMOVED:
+                    if not _ends_with_removal(condition, first):
                         raise
-                    return _waited(condition, last, gone=True)
-            return _waited(condition, last)
+                    gone = True
+            code = last.state.exit_code
+            if code is None and condition in {Condition.EXITED, Condition.REMOVED}:
+                code = await ending.code()
+            return _waited(condition, last, code, gone=gone)
 
 
-async def _touched(following: Following, container_id: str) -> None:
-    """Returns when something has happened to a container, or may have."""
-    async for event in following:
-        if isinstance(event, Gap) or (event.kind == "container" and event.id == container_id):
-            return
-    raise NotAccepting("The agent is stopping.", hint="Try again shortly.")
+class _Ending:
+    """What happens to a container while it is waited for."""
+
+    def __init__(self, following: Following, container_id: str) -> None:
+        self._following = following
+        self._container_id = container_id
+        self._code: int | None = None
+
+    async def touched(self) -> None:
+        """Returns when something has happened to it, or may have."""
+        async for event in self._following:
+            if isinstance(event, Gap):
+                return
+            if event.kind == "container" and event.id == self._container_id:
+                self._note(event)
+                return
+        raise NotAccepting("The agent is stopping.", hint="Try again shortly.")
+
+    def _note(self, event: EngineEvent) -> None:
+        code = event.attributes.get("exitCode", "")
+        if event.action == "die" and code.isdecimal():
+            self._code = int(code)
+
+    async def code(self) -> int | None:
+        """The exit code of an end that was seen; None where no event tells of it in time."""
+        with anyio.move_on_after(_CODE_SECONDS):
+            while self._code is None:
+                await self.touched()
+        return self._code
+
+
+def _ends_with_removal(condition: Condition, first: ContainerDetails) -> bool:
+    """Whether a container that is gone is as somebody wanted it: what ran has ended by that."""
+    return condition is Condition.REMOVED or (condition is Condition.EXITED and first.state.running)
 
 
 def _require_possible(condition: Condition, container: ContainerDetails) -> None:
@@ -108,14 +145,16 @@ def _reached(condition: Condition, first: ContainerDetails, now: ContainerDetail
             return False
 
 
-def _waited(condition: Condition, last: ContainerDetails, *, gone: bool = False) -> Waited:
+def _waited(
+    condition: Condition, last: ContainerDetails, code: int | None, *, gone: bool
+) -> Waited:
     return Waited(
         id=last.id,
         name=last.name,
         condition=condition,
         state=None if gone else last.state.status,
         health=None if gone else last.health,
-        exit_code=last.state.exit_code,
+        exit_code=code,
     )
 
 

@@ -36,6 +36,7 @@ from entrypoints.http import (
     volume_archives,
     volumes,
 )
+from entrypoints.http.allowed import allowed_methods, answer_options
 from entrypoints.http.auth import require_key
 from entrypoints.http.expiry import Expiring
 from entrypoints.http.handshakes import handshake_status, note_refusal, shake_hands
@@ -47,6 +48,7 @@ from entrypoints.http.problems import (
     send_problem,
     unexpected_problem,
 )
+from entrypoints.http.unread import refuse_unread
 
 _CUT_OFF = NotAccepting(
     "The agent is stopping and could not wait for the end of this request.",
@@ -86,7 +88,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
             volumes.router,
             volume_archives.router,
         ],
-        guards=[require_key],
+        guards=[require_key, refuse_unread],
         exception_handlers={
             AgentError: agent_problem,
             HTTPException: http_problem,
@@ -98,7 +100,7 @@ def create_app(agent: Agent, exposition: Exposition) -> ASGIApp:
         request_max_body_size=agent.settings.max_body_bytes,
         logging_config=None,
     )
-    return _Observed(app, agent, exposition)
+    return _Observed(app, allowed_methods(app), agent, exposition)
 
 
 def _openapi(version: str) -> OpenAPIConfig:
@@ -129,8 +131,11 @@ def _broken_off(fault: BaseException | None) -> str | None:
 class _Observed:
     """Measures and logs each request, those that no route takes included."""
 
-    def __init__(self, app: ASGIApp, agent: Agent, exposition: Exposition) -> None:
+    def __init__(
+        self, app: ASGIApp, allowed: Mapping[str, str], agent: Agent, exposition: Exposition
+    ) -> None:
         self._app = app
+        self._allowed = allowed
         self._agent = agent
         self._exposition = exposition
 
@@ -171,6 +176,8 @@ class _Observed:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":
             scope["method"] = HttpMethod.GET
             await answer_head(self._app, scope, receive, send)
+        elif scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS":
+            await answer_options(self._app, self._allowed, scope, receive, send)
         else:
             await Expiring(scope, receive, send, self._agent.clock).serve(self._app)
 

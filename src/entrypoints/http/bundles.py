@@ -84,7 +84,8 @@ class _CheckOperation(Operation):
             },
             additional_properties=False,
         )
-        content = {"application/json": OpenAPIMediaType(schema=schema)}
+        example = {"variables": {"FLAG": "flag{…}"}}
+        content = {"application/json": OpenAPIMediaType(schema=schema, example=example)}
         self.request_body = RequestBody(content=content, required=False)
 
 
@@ -119,7 +120,7 @@ async def upload_bundle(request: AnyRequest) -> Response[BundleRecord]:
     return Response(record, status_code=201 if new else 200, headers=location)
 
 
-@get("/", responses=problems(401, 503))
+@get("/", responses=problems(401, 422, 503))
 async def list_bundles(request: AnyRequest) -> BundleList:
     """The bundles that are kept."""
     return BundleList(bundles=tuple(await _agent(request).library.list()))
@@ -143,7 +144,7 @@ async def get_bundle(
     return BundleDetails(bundle=await library.get(name), files=contents.entries[:limit])
 
 
-@delete("/{digest:str}", status_code=204, responses=problems(401, 404, 409, 500, 503))
+@delete("/{digest:str}", status_code=204, responses=problems(401, 404, 409, 422, 500, 503))
 async def delete_bundle(request: AnyRequest, digest: BundleInPath) -> None:
     """Removes a bundle; environments that were deployed from it stay."""
     await _agent(request).library.remove(bundle_digest(digest))

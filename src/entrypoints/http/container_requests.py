@@ -14,8 +14,9 @@ from domain.container_orders import (
     PortOrder,
     RestartName,
     RestartPolicy,
+    Ulimit,
 )
-from domain.container_shorthand import device_order, mount_order, port_order, restart_policy
+from domain.container_shorthand import device_order, mount_order, port_orders, restart_policy
 from domain.errors import RequestUnreadable
 from domain.quantities import seconds
 from entrypoints.http.environment_requests import Duration, LimitsRequest, Size, size_bytes
@@ -86,6 +87,13 @@ class RestartRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     maximum_retry_count: int = 0
 
 
+class UlimitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A limit of each of its processes; -1 for none."""
+
+    soft: int
+    hard: int
+
+
 class HealthcheckRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How it is found out whether the container works."""
 
@@ -119,15 +127,17 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What it runs, as a list of words or as a shell would split them."""
     entrypoint: Words | None = None
     """What stands before the command."""
-    env: Mapping[str, str] = {}
-    """Variables, beside those of the image."""
+    env: Mapping[str, str] | list[str] = {}
+    """Variables, beside those of the image: by name, or `["NAME=value"]`."""
     ports: list[str | PortRequest] = []
-    """`8080:80`, `127.0.0.1:8080:80/udp`, or fields; `80` lets a port of the host be chosen."""
+    """`8080:80`, `127.0.0.1:8080:80/udp`, `8000-8002:90-92`, or fields; `80` lets a port
+    of the host be chosen."""
     volumes: list[str | VolumeRequest] = []
     """`data:/var/lib/data`, `/folder:/place:ro`, or with fields."""
     networks: list[str | NetworkRequest] = []
     """`none` for no network at all; empty for the one where containers cannot reach each other."""
-    labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] | list[str] = {}
+    """By key, or `["key=value"]`."""
     limits: LimitsRequest = LimitsRequest()
     """CPUs, memory, processes and log; the host's own where nothing is said."""
     restart_policy: str | RestartRequest = "no"
@@ -155,6 +165,22 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """What tells it to end."""
     stop_timeout: int | None = None
     """Seconds."""
+    extra_hosts: list[str] = []
+    """Names for addresses: `db:10.9.0.2`."""
+    dns: list[str] = []
+    """Addresses of the servers that it asks for names; the host's own where there are none."""
+    dns_search: list[str] = []
+    """Domains in which names are looked for."""
+    dns_options: list[str] = []
+    """Options for its resolver: `ndots:2`."""
+    ulimits: Mapping[str, int | UlimitRequest] = {}
+    """Limits of each process: `{"nofile": 1024}`, or with `soft` and `hard`; -1 for none."""
+    sysctls: Mapping[str, str | int] = {}
+    """Kernel parameters of its own: `{"net.ipv4.ip_forward": "1"}`."""
+    shm_size: Size | None = None
+    """Of `/dev/shm`, out of its memory; 64 MiB as a rule."""
+    group_add: list[str] = []
+    """Groups of its user, beside those that the image gives it."""
 
     def parsed(self) -> ContainerOrder:
         """The container in the agent's own words.
@@ -167,15 +193,15 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             image=self.image,
             command=_words("command", self.command),
             entrypoint=_words("entrypoint", self.entrypoint),
-            env=self.env,
-            ports=tuple(port_order(p) if isinstance(p, str) else p.parsed() for p in self.ports),
+            env=_pairs("env", self.env),
+            ports=tuple(order for port in self.ports for order in _ports(port)),
             volumes=tuple(
                 mount_order(v) if isinstance(v, str) else v.parsed() for v in self.volumes
             ),
             networks=tuple(
                 NetworkOrder(name=n) if isinstance(n, str) else n.parsed() for n in self.networks
             ),
-            labels=self.labels,
+            labels=_pairs("labels", self.labels),
             limits=self.limits.parsed(),
             restart_policy=self._restart_policy(),
             healthcheck=self.healthcheck.parsed() if self.healthcheck is not None else None,
@@ -191,6 +217,14 @@ class ContainerRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             read_only=self.read_only,
             stop_signal=self.stop_signal,
             stop_timeout=self.stop_timeout,
+            extra_hosts=tuple(_host_entry(entry) for entry in self.extra_hosts),
+            dns=tuple(self.dns),
+            dns_search=tuple(self.dns_search),
+            dns_options=tuple(self.dns_options),
+            ulimits={name: _ulimit(limit) for name, limit in self.ulimits.items()},
+            sysctls={name: str(value) for name, value in self.sysctls.items()},
+            shm_size_bytes=size_bytes(self.shm_size),
+            group_add=tuple(self.group_add),
         )
 
     def _restart_policy(self) -> RestartPolicy:
@@ -223,6 +257,34 @@ def _words(field: str, words: Words | None) -> tuple[str, ...] | None:
         raise RequestUnreadable(
             f"{field} cannot be split into words: {fault}.", hint="Give it as a list."
         ) from fault
+
+
+def _pairs(field: str, asked: Mapping[str, str] | list[str]) -> Mapping[str, str]:
+    """Names and values, as they were given or out of texts such as ``NAME=value``."""
+    if isinstance(asked, Mapping):
+        return asked
+    for text in asked:
+        if field == "env" and "=" not in text:
+            raise RequestUnreadable(
+                f"{text[:80]!r} gives no value to a variable.", hint="Write NAME=value."
+            )
+    return {name: value for name, _, value in (text.partition("=") for text in asked)}
+
+
+def _host_entry(text: str) -> str:
+    """A name for an address, which older Engines want with a colon between them."""
+    name, equals, address = text.partition("=")
+    return f"{name}:{address}" if equals and ":" not in name else text
+
+
+def _ulimit(asked: int | UlimitRequest) -> Ulimit:
+    if isinstance(asked, int):
+        return Ulimit(soft=asked, hard=asked)
+    return Ulimit(soft=asked.soft, hard=asked.hard)
+
+
+def _ports(asked: str | PortRequest) -> tuple[PortOrder, ...]:
+    return port_orders(asked) if isinstance(asked, str) else (asked.parsed(),)
 
 
 def _duration(value: Duration | None) -> float | None:

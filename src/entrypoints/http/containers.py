@@ -6,7 +6,7 @@ import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.params import QueryParameter
 
-from domain.container_details import ContainerDetails, ProcessTable
+from domain.container_details import ContainerDetails, ProcessColumn, ProcessTable
 from domain.containers import ContainerState
 from domain.usecases.container_list import ContainerFilter
 from domain.usecases.container_pruning import Pruned, PruneWish
@@ -269,9 +269,22 @@ async def wait_for_container(
 
 
 @get("/{reference:str}/top", responses=_LOOK)
-async def container_processes(request: AnyRequest, reference: ContainerReference) -> ProcessTable:
-    """The processes of a container that runs."""
-    return await _agent(request).containers.control.processes(reference)
+async def container_processes(
+    request: AnyRequest,
+    reference: ContainerReference,
+    column: Annotated[
+        tuple[ProcessColumn, ...],
+        QueryParameter(
+            description="What is told of each process, in the words of `ps`. May come several "
+            "times; its number comes first, its command last."
+        ),
+    ] = (),
+) -> ProcessTable:
+    """The processes of a container that runs, as the host's `ps` tells of them.
+
+    `column=rss&column=args` tells other things of each than Docker does.
+    """
+    return await _agent(request).containers.control.processes(reference, column)
 
 
 @get("/{reference:str}/diff", responses=_LOOK)

@@ -70,6 +70,17 @@ class HostHealth(msgspec.Struct, frozen=True, kw_only=True):
 _TEXT = Schema(type=OpenAPIType.STRING)
 _BASE64 = Schema(type=OpenAPIType.STRING, content_encoding="base64")
 
+_LAUNCH_EXAMPLE = {
+    "name": "my-lab",
+    # A zip with a compose.yaml of one line.
+    "docker_zip_base64": (
+        "UEsDBBQAAAAAAABgP1yNPlnGIAAAACAAAAAMAAAAY29tcG9zZS55YW1sc2VydmljZXM6IHt3ZWI6"
+        "IHtpbWFnZTogbmdpbnh9fQpQSwECFAMUAAAAAAAAYD9cjT5ZxiAAAAAgAAAADAAAAAAAAAAAAAAA"
+        "gAEAAAAAY29tcG9zZS55YW1sUEsFBgAAAAABAAEAOgAAAEoAAAAAAA=="
+    ),
+    "vpn_conf_base64": "Y2xpZW50Cg==",
+}
+
 
 @dataclass
 class _LaunchOperation(Operation):
@@ -87,7 +98,8 @@ class _LaunchOperation(Operation):
             required=["name", "docker_zip_base64"],
         )
         self.request_body = RequestBody(
-            content={"application/json": OpenAPIMediaType(schema=schema)}, required=True
+            content={"application/json": OpenAPIMediaType(schema=schema, example=_LAUNCH_EXAMPLE)},
+            required=True,
         )
 
 

@@ -61,6 +61,8 @@ class ImageList(msgspec.Struct, frozen=True, kw_only=True):
     """Images, sorted by name; those without one come last."""
 
     images: tuple[ImageView, ...]
+    total: int
+    """How many there are, with those beyond `limit`."""
 
 
 class ImageDetailsView(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +181,9 @@ async def list_images(
     """
     wanted = ImageFilter(name=name, labels=label, dangling=dangling, unused=unused)
     found = await _agent(request).images.host.list(wanted, fresh=fresh)
-    return ImageList(images=tuple(_view(one.image, one.users) for one in found[:limit]))
+    return ImageList(
+        images=tuple(_view(one.image, one.users) for one in found[:limit]), total=len(found)
+    )
 
 
 @get("/{image:path}", responses=problems(401, 404, 409, 422, 502, 503))

@@ -22,7 +22,9 @@ an environment is changed by calls on single things only with `force=true`; else
 Failures are problem documents (RFC 9457, `application/problem+json`): `detail` says what happened
 to what, and what to do; `type` names the kind, for programs; `errors` lists every finding of a
 policy. 503 means not now, and `Retry-After` says when; it is also the answer while the Docker
-Engine is away. 422 is a request that can never be granted as it is.
+Engine is away. 422 is a request that can never be granted as it is; also one with a parameter in
+its query that the call does not have, or with a body where it takes none, so that a misspelt
+`dry_run` never removes anything.
 
 ## Changes of environments
 

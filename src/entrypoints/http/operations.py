@@ -49,7 +49,7 @@ async def list_operations(
     return OperationList(operations=tuple(operation_view(agent, o) for o in found))
 
 
-@get("/{operation:str}", responses=problems(401, 404, 503))
+@get("/{operation:str}", responses=problems(401, 404, 422, 503))
 async def get_operation(request: AnyRequest, operation: OperationInPath) -> OperationView:
     """One operation: its state, its step, how it ended and why."""
     agent = _agent(request)
@@ -67,7 +67,7 @@ async def get_operation(request: AnyRequest, operation: OperationInPath) -> Oper
             media_type=sse.MEDIA_TYPE,
             generate_examples=False,
         ),
-        **problems(401, 404, 503),
+        **problems(401, 404, 422, 503),
     },
 )
 async def follow_operation(request: AnyRequest, operation: OperationInPath) -> Stream:
@@ -99,7 +99,7 @@ async def _events(agent: Agent, operation: OperationId, after: int) -> AsyncIter
     operation_class=WaitOperation,
     responses={
         200: ResponseSpec(OperationView, description="It has ended (with `Prefer: wait`)."),
-        **problems(401, 404, 409, 503),
+        **problems(401, 404, 409, 422, 503),
     },
 )
 async def cancel_operation(

@@ -13,6 +13,7 @@ from domain import errors
 from domain.findings import Finding
 from domain.shortage import shortage
 from entrypoints.agent import Agent
+from entrypoints.http.query_parameters import choices, query_parameters
 
 _OWN = "urn:container-host-agent:"
 
@@ -129,7 +130,7 @@ def http_problem(request: Request[Any, Any, Any], fault: HTTPException) -> Respo
     if isinstance(fault, ValidationException):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
     faults = fault.extra if isinstance(fault.extra, list) else []
-    errors = tuple(_sentence(entry) for entry in faults)
+    errors = tuple(_sentence(request, entry) for entry in faults)
     detail = fault.detail
     if errors:
         # The framework says only that something is wrong; what it is must stand in the detail.
@@ -162,6 +163,8 @@ def unexpected_problem(request: Request[Any, Any, Any], fault: Exception) -> Res
     )
 
 
+_NO_CHOICE = "Invalid enum value"
+
 _RETRY_SECONDS = "5"
 """After how long it is worth to try again where the failure itself does not say it."""
 
@@ -171,10 +174,18 @@ _DETAILS = {
 }
 
 
-def _sentence(entry: Any) -> str:
-    if isinstance(entry, dict) and "message" in entry:
-        return f"{entry['key']}: {entry['message']}" if entry.get("key") else str(entry["message"])
-    return str(entry)
+def _sentence(request: Request[Any, Any, Any], entry: Any) -> str:
+    if not isinstance(entry, dict) or "message" not in entry:
+        return str(entry)
+    key, message = str(entry.get("key", "")), str(entry["message"])
+    handler = request.scope.get("route_handler")
+    # The framework tells of a handler's own names, which nobody else knows.
+    for name, field in query_parameters(handler).items() if handler else ():
+        if field.name == key:
+            allowed = choices(field) if message.startswith(_NO_CHOICE) else ()
+            said = f"{message}; it may be {', '.join(allowed)}" if allowed else message
+            return f"{name}: {said}"
+    return f"{key}: {message}" if key else message
 
 
 def _response(

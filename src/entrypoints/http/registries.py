@@ -42,7 +42,7 @@ class RegistryList(msgspec.Struct, frozen=True, kw_only=True):
     registries: tuple[KeptRegistry, ...]
 
 
-@get("/", responses=problems(401, 500, 503))
+@get("/", responses=problems(401, 422, 500, 503))
 async def list_registries(request: AnyRequest) -> RegistryList:
     """The registries that credentials are kept for, and for which user."""
     return RegistryList(registries=tuple(await _agent(request).images.registries.list()))
