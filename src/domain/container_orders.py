@@ -36,8 +36,10 @@ class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
     """That a container is being made, as it is written down before anything is done."""
 
     mark: str
-    """What the container bears in ``ORDER_LABEL``."""
+    """What the container bears in ``ORDER_LABEL``, and the volumes that are made for it."""
     name: str
+    volumes: tuple[str, ...] = ()
+    """Names of the volumes that it asks for, be they there or not."""
     at: datetime
 
 
@@ -163,6 +165,11 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
     shm_size_bytes: int | None = None
     group_add: tuple[str, ...] = ()
     """Groups of its user, beside those that the image gives it."""
+
+    @property
+    def named_volumes(self) -> tuple[str, ...]:
+        """Names of the volumes that it asks for."""
+        return tuple(m.source for m in self.volumes if m.type is MountKind.VOLUME and m.source)
 
     @property
     def alone(self) -> bool:

@@ -333,7 +333,7 @@ async def test_what_a_killed_agent_had_made_and_not_told_goes_with_the_next_star
 
     async def ask() -> None:
         with suppress(httpx.TransportError):
-            answers.append(await site.make("web"))
+            answers.append(await site.make("web", volumes=[f"{site.mark}-new:/data"]))
 
     async with anyio.create_task_group() as group:
         group.start_soon(ask)
@@ -341,8 +341,11 @@ async def test_what_a_killed_agent_had_made_and_not_told_goes_with_the_next_star
         await site.agent.kill()
 
     assert not answers, "It was started before it could be killed."
+    volumes = ("volume", "ls", "-q", "--filter", f"name={site.mark}")
+    assert await docker(*volumes)
     async with agent_process(tmp_path, NETWORK_POOL=site.pool):
         assert await docker("ps", "-aq", "--filter", f"label=test={site.mark}") == b""
+        assert await docker(*volumes) == b""
 
 
 def made(site: Site) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from domain.container_orders import ORDER_LABEL, OpenOrder
 from domain.containers import ContainerState
+from domain.engine_volumes import VolumeOrder
 from domain.usecases.open_orders import LATE
 from tests.support.agents import World, agent_on_twins
 from tests.support.containers import create, run
@@ -23,9 +24,9 @@ async def world() -> AsyncIterator[World]:
         yield world
 
 
-async def cut_off(world: World, name: str = "web") -> OpenOrder:
+async def cut_off(world: World, name: str = "web", volumes: tuple[str, ...] = ()) -> OpenOrder:
     """What a killed agent has written down."""
-    order = OpenOrder(mark="cut-off", name=name, at=world.clock.now())
+    order = OpenOrder(mark="cut-off", name=name, volumes=volumes, at=world.clock.now())
     await world.store.open_orders.put(order)
     return order
 
@@ -53,6 +54,18 @@ async def test_one_that_was_made_and_not_started_goes_with_the_next_start(world:
     async with agent_on_twins(outside=world) as after:
         assert "web" not in after.engine.containers
         assert await open_orders(after) == 0
+
+
+async def test_volumes_that_were_made_for_it_go_and_others_stay(world: World) -> None:
+    order = await cut_off(world, volumes=("new", "used", "old", "never"))
+    for name in ("new", "used"):
+        await world.volumes.create(VolumeOrder(name=name, labels={ORDER_LABEL: order.mark}))
+    await world.volumes.create(VolumeOrder(name="old"))
+    await run(world, "other", volumes=["used:/data"])
+
+    async with agent_on_twins(outside=world) as after:
+        assert "new" not in after.engine.volumes
+        assert {"used", "old"} <= after.engine.volumes.keys()
 
 
 async def test_one_that_the_engine_makes_late_goes_too(world: World) -> None:

@@ -123,8 +123,7 @@ class ContainerCreation:
         await self._admission.admit(place, demand)
         try:
             order = await self._surroundings.joined(order)
-            async with self._surroundings.without_leftovers(order):
-                return await self._make(order, limits, start=start)
+            return await self._make(order, limits, start=start)
         finally:
             self._admission.release(place)
 
@@ -165,7 +164,8 @@ class ContainerCreation:
         return self._limits.held(asked, ContainerLimits(), cpus=cpus)
 
     async def _make(self, order: ContainerOrder, limits: HeldLimits, *, start: bool) -> Created:
-        async with self._orders.carrying_out(order.name) as mark:
+        async with self._orders.carrying_out(order.name, order.named_volumes) as mark:
+            await self._surroundings.provide_volumes(order, mark)
             labels = {
                 **order.labels,
                 WORKSPACE_LABEL: self._workspace,

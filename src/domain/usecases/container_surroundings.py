@@ -1,8 +1,7 @@
 """The networks and volumes that single containers are joined to."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
 from functools import partial
 from ipaddress import IPv4Network
 
@@ -11,8 +10,16 @@ import msgspec
 
 from domain.arrangement import WORKSPACE_LABEL
 from domain.compose_policy import PolicyRules
-from domain.container_orders import ALONE, ContainerOrder, MountKind, MountOrder, NetworkOrder
-from domain.errors import AgentError, ResourceConflict, ResourceNotFound
+from domain.container_orders import (
+    ALONE,
+    ORDER_LABEL,
+    ContainerOrder,
+    MountKind,
+    MountOrder,
+    NetworkOrder,
+)
+from domain.engine_volumes import VolumeOrder
+from domain.errors import ResourceConflict, ResourceNotFound
 from domain.findings import Finding
 from domain.ports.container_surroundings import (
     ContainerSurroundings,
@@ -27,9 +34,6 @@ from domain.usecases.protection import Protection
 
 _ROOM = 253
 """For how many containers a network has room at most whose addresses the agent chooses."""
-
-UNDO_SECONDS = 30.0
-"""How long whoever asked may be kept by removing what was made in vain."""
 
 _LEAST_ROOM = 13
 _PART_OF_POOL = 16
@@ -97,24 +101,17 @@ class Surroundings:
         await self.require_apart()
         return msgspec.structs.replace(order, networks=(NetworkOrder(name=self.apart),))
 
-    @asynccontextmanager
-    async def without_leftovers(self, order: ContainerOrder) -> AsyncIterator[None]:
-        """Where the block fails, volumes go again that the Engine made for an order by their names.
+    async def provide_volumes(self, order: ContainerOrder, mark: str) -> None:
+        """Returns when the volumes stand that an order names; those that were not there are marked.
 
-        What is in use by then, or cannot be removed now, stays; it holds nothing.
+        The Engine would make them, too, but nobody could tell afterwards for whom.
+
+        Raises:
+            EngineUnavailable: the Engine does not answer.
         """
-        missing = [name for name in _volumes(order) if not await self._stands(name)]
-        try:
-            yield
-        except BaseException:
-            with anyio.move_on_after(UNDO_SECONDS, shield=True):
-                for name in missing:
-                    with suppress(AgentError):
-                        await self._volumes.remove(name)
-            raise
-
-    async def _stands(self, volume: str) -> bool:
-        return await self._surroundings.volume(name_or_id("volume", volume)) is not None
+        for name in order.named_volumes:
+            if await self._surroundings.volume(name_or_id("volume", name)) is None:
+                await self._volumes.create(VolumeOrder(name=name, labels={ORDER_LABEL: mark}))
 
     async def judge(self, order: ContainerOrder, *, force: bool) -> tuple[Finding, ...]:
         """What is wrong about the networks and volumes that an order names.
@@ -160,11 +157,6 @@ class Surroundings:
             )
         await self._ownership.require_free("volume", found.name, found.labels, force=force)
         return iter(()) if found.plain or self._rules.trusted else _elsewhere(where, found)
-
-
-def _volumes(order: ContainerOrder) -> list[str]:
-    """Names of the volumes that an order asks for."""
-    return [m.source for m in order.volumes if m.type is MountKind.VOLUME and m.source]
 
 
 def unprotected(

@@ -1,16 +1,17 @@
 """Orders for single containers that are being carried out, so that none is left half done."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
 
 from domain.container_orders import ORDER_LABEL, OpenOrder
-from domain.errors import AgentError, EngineUnavailable, ResourceNotFound
+from domain.errors import AgentError, EngineUnavailable, ResourceConflict, ResourceNotFound
 from domain.ports.clock import Clock
 from domain.ports.container_changes import ContainerChanges
 from domain.ports.container_details import ContainerLookup
+from domain.ports.engine_volumes import EngineVolumes
 from domain.ports.log import Log
 from domain.ports.store import OpenOrderRecords
 
@@ -30,27 +31,35 @@ class OpenOrders:
         records: OpenOrderRecords,
         changes: ContainerChanges,
         lookup: ContainerLookup,
+        volumes: EngineVolumes,
         clock: Clock,
         log: Log,
     ) -> None:
         self._records = records
         self._changes = changes
         self._lookup = lookup
+        self._volumes = volumes
         self._clock = clock
         self._log = log
         self._at_work: set[str] = set()
 
     @asynccontextmanager
-    async def carrying_out(self, name: str) -> AsyncIterator[str]:
-        """The mark that the container of this name must bear in ``ORDER_LABEL``.
+    async def carrying_out(self, name: str, volumes: Sequence[str] = ()) -> AsyncIterator[str]:
+        """The mark that what is made must bear in ``ORDER_LABEL``.
 
-        Where the block fails, or the agent is killed in it, the container goes again; one that was
-        there before does not bear the mark, and stays.
+        Where the block fails, or the agent is killed in it, container and volumes go again; what
+        was there before does not bear the mark, and stays.
+
+        Args:
+            name: of the container.
+            volumes: that it asks for, by their names.
 
         Raises:
             StoreUnavailable: the order cannot be written down, or that it is done; nothing stands.
         """
-        order = OpenOrder(mark=self._clock.new_id(), name=name, at=self._clock.now())
+        order = OpenOrder(
+            mark=self._clock.new_id(), name=name, volumes=tuple(volumes), at=self._clock.now()
+        )
         # Before it is written down, so that nobody takes it for one that was cut off.
         self._at_work.add(order.mark)
         try:
@@ -84,7 +93,10 @@ class OpenOrders:
     async def _undo(self, order: OpenOrder, *, may_come: bool) -> None:
         """Removes what was made; the order is forgotten when nothing of it can come any more."""
         try:
-            if await self._removed(order):
+            removed = await self._removed(order)
+            for volume in order.volumes:
+                await self._remove_volume(volume, order.mark)
+            if removed:
                 self._log.warning("container that was not done is cleared away", name=order.name)
             elif may_come:
                 return
@@ -102,3 +114,9 @@ class OpenOrders:
             return False
         await self._changes.remove(found.id, force=True, volumes=True)
         return True
+
+    async def _remove_volume(self, name: str, mark: str) -> None:
+        with suppress(ResourceNotFound, ResourceConflict):
+            # What others mount by now is theirs.
+            if (await self._volumes.inspect(name)).labels.get(ORDER_LABEL) == mark:
+                await self._volumes.remove(name)

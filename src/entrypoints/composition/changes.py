@@ -131,6 +131,7 @@ class Changes:
             records=self._store.open_orders,
             changes=self._runtime.single.changes,
             lookup=self._runtime.single.lookup,
+            volumes=self._runtime.volumes,
             clock=self._clock,
             log=self._log,
         )
