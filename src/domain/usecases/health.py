@@ -94,7 +94,8 @@ class Health:
     async def observe_store(self) -> None:
         """Looks whether records can be written, and writes what waits for that.
 
-        Damaged ones are begun anew, and the next look at consistency finds what stands.
+        Damaged ones are begun anew. Where they may be others than the agent wrote, the next look
+        at consistency finds what stands.
         """
         try:
             if await self._store.mend():
