@@ -296,6 +296,25 @@ class TestTelling:
 
         assert await kinds(world) == {"model-missing": "one"}
 
+    @pytest.mark.parametrize("what", ["start", "restart", "rebuild", "reset"])
+    async def test_without_its_model_nothing_of_it_is_made_from_its_compose_file(
+        self, world: World, what: str
+    ) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        world.workspaces.models.clear()
+
+        refused = await change(world, "one", what)
+
+        assert refused.status_code == 422
+        assert "The model that environment 'one' runs is gone." in refused.json()["detail"]
+        assert {c.name for c in world.engine.containers.values() if c.running} == {
+            "one-web-1",
+            "one-db-1",
+        }
+        assert await kinds(world) == {"model-missing": "one"}
+        await remove(world, "one")
+        assert await kinds(world) == {}
+
     async def test_what_bears_the_agents_labels_and_has_no_record(self, world: World) -> None:
         await deploy(world, "one", TWO_SERVICES)
         await world.store.environments.remove(ONE)

@@ -353,7 +353,8 @@ class Lifecycle:
             await self._resources.remove_image(image.id)
 
     async def _project(self, name: EnvironmentName) -> Project:
-        project = await self._standing_projects.project(name)
+        record = await self._standing(name)
+        project = await self._standing_projects.project(name, modelled=record.modelled)
         if project is None:
             raise BundleRefused(
                 f"The Compose file of environment {name!r} is gone.", hint="Launch it again."
