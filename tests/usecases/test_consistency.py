@@ -568,6 +568,15 @@ class TestFromTimeToTime:
 
         assert not world.workspaces.staged
 
+    async def test_a_look_that_fails_for_long_is_told_once(self, world: World) -> None:
+        for _ in range(2):
+            world.store.fault = StoreUnavailable("The disk is full.")
+            await world.clock.advance(PAUSE_SECONDS + 20 * AGAIN_SECONDS)
+            world.store.fault = None
+            await world.clock.advance(2 * AGAIN_SECONDS)
+
+        assert len(world.log.named("look at consistency not finished")) == 2
+
     async def test_soon_after_a_build_that_the_engine_may_finish_late(self, world: World) -> None:
         world.compose.build_seconds = 5
         cut_off = await begin(world, "one", WEB)
@@ -590,7 +599,7 @@ class TestFromTimeToTime:
         world.store.damage()
         assert (await call(world, "GET", f"{ENVIRONMENTS}/one")).status_code == 503
 
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
         await world.clock.advance(AGAIN_SECONDS + 1)
 
         after = await shown(world, "one")

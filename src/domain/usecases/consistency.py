@@ -55,6 +55,7 @@ class Consistency:
         self._clock = clock
         self._log = log
         self._one_at_a_time = anyio.Lock()
+        self._trouble = ""
         self._healed: deque[Healed] = deque(maxlen=KEEP_HEALED)
         self.report = ConsistencyReport()
         """What the last look found."""
@@ -77,8 +78,11 @@ class Consistency:
         try:
             report = await self.look()
         except AgentError as fault:
-            self._log.warning("look at consistency not finished", reason=fault.detail)
+            if fault.detail != self._trouble:
+                self._log.warning("look at consistency not finished", reason=fault.detail)
+            self._trouble = fault.detail
             return AGAIN_SECONDS
+        self._trouble = ""
         if any(difference.kind in _MAY_PASS for difference in report.differences):
             return AGAIN_SECONDS
         return PAUSE_SECONDS
