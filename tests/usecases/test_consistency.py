@@ -271,6 +271,17 @@ class TestTelling:
         assert await kinds(world) == {}
         assert (await shown(world, "one"))["state"] == "running"
 
+    async def test_networks_that_somebody_removed(self, world: World) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        del world.engine.networks["one_default"]
+
+        (difference,) = (await look(world))["differences"]
+
+        assert (difference["kind"], difference["subject"]) == ("networks-missing", "one")
+        assert "one_default" in difference["detail"]
+        await change(world, "one", "rebuild")
+        assert await kinds(world) == {}
+
     async def test_images_that_somebody_removed(self, world: World) -> None:
         await deploy(world, "one", WEB)
         (tag,) = await image_tags(world)

@@ -10,7 +10,8 @@ from domain.images import BUILD_PROJECT
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
-from domain.usecases.environment_checks import EnvironmentChecks, Sight
+from domain.ports.workspaces import Workspaces
+from domain.usecases.environment_checks import EnvironmentChecks, Sight, networks_of
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.operations import Operations
@@ -40,6 +41,7 @@ class Consistency:
         operations: Operations,
         inventory: InventoryWatch,
         resources: ProjectResources,
+        workspaces: Workspaces,
         states: States,
         environments: EnvironmentChecks,
         leftovers: LeftoverChecks,
@@ -49,6 +51,7 @@ class Consistency:
         self._operations = operations
         self._inventory = inventory
         self._resources = resources
+        self._workspaces = workspaces
         self._states = states
         self._environments = environments
         self._leftovers = leftovers
@@ -123,9 +126,10 @@ class Consistency:
             await self._states.follow()
             built = await self._resources.images(BUILD_PROJECT)
             tags = frozenset(tag for image in built for tag in image.tags)
+            marked = await self._resources.marked(self._workspaces.root)
             found = Findings()
             try:
-                sight = Sight(picture=picture, built_tags=tags)
+                sight = Sight(picture=picture, built_tags=tags, networks=networks_of(marked))
                 await self._environments.run(found, sight, seconds=seconds)
                 await self._leftovers.run(found)
             finally:
