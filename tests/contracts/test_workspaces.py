@@ -758,6 +758,8 @@ class TestDisk:
 
         with pytest.raises(StorageFailed, match="not the folder that the agent began with"):
             await disk.check()
+        with pytest.raises(StorageFailed):
+            await World(disk.bundles, disk, root).receive(ONE)
 
         assert not await anyio.Path(root, ".agent").exists()
         if in_its_place is Path.mkdir:

@@ -192,7 +192,8 @@ class DiskWorkspaces:
         home, staged = self._root / name, self._operations / operation / "staged"
 
         def work(checkpoint: Checkpoint) -> Project:
-            staged.mkdir(mode=0o755, parents=True)
+            staged.parent.mkdir(mode=0o700, exist_ok=True)
+            staged.mkdir(mode=0o755)
             copy_parts(
                 home, staged, parts, self._limits, checkpoint, most_file_bytes=most_file_bytes
             )
