@@ -271,6 +271,37 @@ class TestTelling:
         assert await kinds(world) == {}
         assert (await shown(world, "one"))["state"] == "running"
 
+    async def test_nothing_is_made_of_what_lies_in_the_place_of_the_workspace(
+        self, world: World
+    ) -> None:
+        digest = await upload(world, WEB)
+        await deploy(world, "one", WEB)
+        before, earlier = await record(world), (await call(world, "GET", PATH)).json()
+        world.workspaces.fault = "Its disk is not mounted."
+        standing, world.workspaces.standing = world.workspaces.standing, {}
+
+        answer = await call(world, "GET", f"{PATH}?fresh=true")
+
+        assert answer.status_code == 503
+        assert "Its disk is not mounted." in answer.json()["detail"]
+        assert await record(world) == before
+        assert await world.store.bundles.get(BundleDigest(digest)) is not None
+        assert (await call(world, "GET", PATH)).json() == earlier
+        world.workspaces.fault, world.workspaces.standing = "", standing
+        assert await kinds(world) == {}
+
+    async def test_an_engine_that_has_lost_all(self, world: World) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        for held in (world.engine.tags, world.engine.networks, world.engine.containers):
+            held.clear()
+
+        differences = (await look(world))["differences"]
+
+        assert [d["kind"] for d in differences] == ["containers-missing", "images-missing"]
+        assert all("/environments/one/rebuild" in d["hint"] for d in differences)
+        await change(world, "one", "rebuild")
+        assert await kinds(world) == {}
+
     async def test_networks_that_somebody_removed(self, world: World) -> None:
         await deploy(world, "one", TWO_SERVICES)
         del world.engine.networks["one_default"]

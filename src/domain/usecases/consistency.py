@@ -122,6 +122,8 @@ class Consistency:
             AgentError: records, Engine or disk cannot be had; the last report stays.
         """
         async with self._one_at_a_time:
+            # What lies in the place of a disk that is not mounted says nothing of this host.
+            await self._workspaces.check()
             picture = await self._inventory.refresh()
             await self._states.follow()
             built = await self._resources.images(BUILD_PROJECT)

@@ -201,6 +201,7 @@ class EnvironmentChecks:
             found.heals(DifferenceKind.HALF_REPLACED, name, detail)
 
     def _compare_engine(self, record: Environment, found: Findings, sight: Sight) -> None:
+        gone = sorted(set(record.images.values()) - sight.built_tags)
         # Of the latest picture, since a change may have ended after this look began.
         lacking = record.lacking(self._inventory.picture.of_project(record.name))
         if lacking:
@@ -208,9 +209,9 @@ class EnvironmentChecks:
                 DifferenceKind.CONTAINERS_MISSING,
                 record.name,
                 f"Containers of {', '.join(lacking)} are gone; somebody removed them.",
-                hint=f"POST /api/v1/environments/{record.name}/start makes them anew.",
+                hint=f"POST /api/v1/environments/{record.name}/{'rebuild' if gone else 'start'} "
+                "makes them anew.",
             )
-        gone = sorted(set(record.images.values()) - sight.built_tags)
         if gone:
             found.differs(
                 DifferenceKind.IMAGES_MISSING,
@@ -221,7 +222,8 @@ class EnvironmentChecks:
 
     async def _compare_networks(self, record: Environment, found: Findings, sight: Sight) -> None:
         wanted = {f"{record.name}_{network}" for network in record.networks}
-        if wanted <= sight.networks:
+        # Containers that are made anew get new networks with them.
+        if wanted <= sight.networks or not self._inventory.picture.of_project(record.name):
             return
         # A change may have ended after this look began.
         marked = await self._resources.marked(self._workspaces.root)
