@@ -322,6 +322,8 @@ class TestTelling:
 
         await change(world, "one", "rebuild")
         assert await kinds(world) == {}
+        # The record of the one that is gone went, as nothing names it any more.
+        assert await image_tags(world) == set(world.engine.tags)
 
     async def test_a_folder_that_somebody_removed(self, world: World) -> None:
         await deploy(world, "one", WEB)
