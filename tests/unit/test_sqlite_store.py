@@ -394,6 +394,31 @@ async def test_a_check_that_was_given_up_disturbs_nobody(path: Path) -> None:
         assert len(await store.environments.list()) == 41
 
 
+async def test_of_many_who_need_a_file_that_another_program_holds_only_the_first_waits_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.sqlite.store.BUSY_SECONDS", 2.0)
+    refused: list[StoreUnavailable] = []
+    async with SqliteStore.open(path, log=MemoryLog()) as store:
+
+        async def ask() -> None:
+            with pytest.raises(StoreUnavailable) as refusal:
+                await store.environments.get(EnvironmentName("lab-1"))
+            refused.append(refusal.value)
+
+        with _held(path), anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(ask)
+        assert {refusal.hint for refusal in refused} == {"Another program holds the file: end it."}
+        assert len(refused) == 20
+
+        # Once it has been let go, it is waited for as before.
+        await store.check()
+        (waits,) = await store.run(lambda c: c.execute("PRAGMA busy_timeout").fetchone())
+        assert waits == 2000
+
+
 EARLIER_ENVIRONMENT = {
     "name": "lab",
     "state": "running",

@@ -37,6 +37,10 @@ T = TypeVar("T")
 BUSY_SECONDS = 5.0
 """How long a transaction waits for one before it, or another process that holds the file."""
 
+_HELD_SECONDS = 0.1
+"""How long it waits while another process has held the file for longer: those who ask wait behind
+each other."""
+
 CHECK_SECONDS = 10.0
 """How long ``check`` waits for a disk that does not answer."""
 
@@ -67,6 +71,8 @@ class SqliteStore:
         self._connection = connection
         self._standing = standing
         self._log = log
+        self._held = False
+        """Whether another process held the file when it was needed last."""
         self._suspect = False
         """Whether there was something that could not be read in the file."""
         self._check_seconds = check_seconds
@@ -240,7 +246,7 @@ class SqliteStore:
         with self._environments.writing():
             self._connection = connection
         self._standing = Standing(self._path, connection)
-        self._suspect = False
+        self._suspect = self._held = False
 
     async def _in_time(self, work: Callable[[], T]) -> T:
         """What ``work`` gives, if the disk answers in time."""
@@ -286,10 +292,17 @@ class SqliteStore:
                 return self._attempt(work)
             except (sqlite3.Error, msgspec.MsgspecError) as fault:
                 if not is_full(fault):
+                    self._know_held(_is_held(fault))
                     self._suspect = self._suspect or _tells_of_content(fault)
                     raise
                 self._make_room()
             return self._attempt(work)
+
+    def _know_held(self, held: bool) -> None:
+        if held is not self._held:
+            seconds = _HELD_SECONDS if held else BUSY_SECONDS
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._held = held
 
     def _make_room(self) -> None:
         """Gives up the room that was held, and what was written last and stands twice."""
@@ -307,6 +320,7 @@ class SqliteStore:
         try:
             result = work(self._connection)
             self._connection.execute("COMMIT")
+            self._know_held(False)
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -337,13 +351,22 @@ def _translated(path: Path) -> Iterator[None]:
         with shortages_told():
             yield
     except (sqlite3.Error, msgspec.MsgspecError, OSError) as fault:
-        full = is_full(fault)
         raise StoreUnavailable(
-            f"The agent's records in {path} cannot be read or written: {fault}.",
-            hint="Make room on the disk that holds STATE_DIR."
-            if full
-            else "Is the disk full, or STATE_DIR not the agent's own?",
+            f"The agent's records in {path} cannot be read or written: {fault}.", hint=_hint(fault)
         ) from fault
+
+
+def _hint(fault: Exception) -> str:
+    if is_full(fault):
+        return "Make room on the disk that holds STATE_DIR."
+    if _is_held(fault):
+        return "Another program holds the file: end it."
+    return "Is the disk full, or STATE_DIR not the agent's own?"
+
+
+def _is_held(fault: BaseException) -> bool:
+    """Whether another process holds the file."""
+    return getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _open_with_room(
