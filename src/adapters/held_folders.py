@@ -1,6 +1,5 @@
 """Folders that one agent has for itself for as long as it lives."""
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -9,9 +8,6 @@ from pathlib import Path
 
 from domain.errors import StorageFailed
 from domain.ports.log import Log
-
-# What file systems answer that know no locks, or none of folders.
-_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
 
 
 @contextmanager
@@ -52,6 +48,7 @@ def _lock(descriptor: int, folder: Path, setting: str, log: Log) -> None:
             hint="Stop it, or give this one a WORKSPACE_DIR and a STATE_DIR of its own.",
         ) from fault
     except OSError as fault:
-        if fault.errno not in _NO_LOCKS:
-            raise
-        log.warning("folder cannot be locked against other agents", path=str(folder))
+        # Some file systems know no locks, or none of folders, and say so in many ways.
+        log.warning(
+            "folder cannot be locked against other agents", path=str(folder), reason=str(fault)
+        )
