@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
+from adapters.sqlite.standing import copy_of
 from adapters.sqlite.store import SqliteStore
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
@@ -271,6 +272,24 @@ async def test_what_lies_in_the_place_of_the_file_is_set_aside(path: Path) -> No
         assert await anyio.Path(str(told["aside"])).read_bytes() == b"somebody's"
         assert len(await store.environments.list()) == 40
     assert len(await names(path, log)) == 40
+
+
+def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
+    closed = sqlite3.connect(":memory:")
+    closed.close()
+
+    with pytest.raises(sqlite3.Error):
+        copy_of(closed, tmp_path / "agent.db")
+
+    assert list(tmp_path.glob("*")) == []
+
+
+async def test_a_copy_that_was_cut_off_goes_at_the_next_start(path: Path) -> None:
+    await anyio.Path(path.with_name("agent.db.copy")).write_bytes(b"half of it")
+
+    assert len(await names(path, MemoryLog())) == 40
+
+    assert [p.name async for p in anyio.Path(path.parent).glob("*")] == ["agent.db"]
 
 
 async def test_an_emptied_file_whose_content_nothing_else_holds_is_begun_anew(path: Path) -> None:

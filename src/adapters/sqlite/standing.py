@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 SUFFIXES = ("", "-wal", "-shm")
@@ -46,14 +46,30 @@ def copy_of(connection: sqlite3.Connection, path: Path) -> Path:
         OSError: the folder cannot be made or written.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    copy = path.with_name(f"{path.name}.copy")
+    discard_copy(path)
+    copy = _copy(path)
+    try:
+        # Made before SQLite does, which would leave it readable for everybody.
+        copy.touch(mode=0o600)
+        with closing(sqlite3.connect(copy)) as target:
+            connection.backup(target)
+    except BaseException:
+        # On a full disk it takes the room that is needed for what is under way.
+        with suppress(OSError):
+            discard_copy(path)
+        raise
+    return copy
+
+
+def discard_copy(path: Path) -> None:
+    """Removes what is left of a copy that was cut off."""
+    copy = _copy(path)
     for suffix in (*SUFFIXES, "-journal"):
         copy.with_name(copy.name + suffix).unlink(missing_ok=True)
-    # Made before SQLite does, which would leave it readable for everybody.
-    copy.touch(mode=0o600)
-    with closing(sqlite3.connect(copy)) as target:
-        connection.backup(target)
-    return copy
+
+
+def _copy(path: Path) -> Path:
+    return path.with_name(f"{path.name}.copy")
 
 
 def _found(path: Path) -> Sequence[tuple[int, int] | None]:

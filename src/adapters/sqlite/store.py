@@ -26,7 +26,7 @@ from adapters.sqlite.records import (
 )
 from adapters.sqlite.reserve import Reserve
 from adapters.sqlite.room import checkpoint, convert, give_back, is_full, let_shrink
-from adapters.sqlite.standing import SUFFIXES, Standing, copy_of
+from adapters.sqlite.standing import SUFFIXES, Standing, copy_of, discard_copy
 from domain.errors import StoreUnavailable
 from domain.moments import Shift
 from domain.ports.log import Log
@@ -386,6 +386,7 @@ def _open_with_room(
 def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
     with _translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        discard_copy(path)
         try:
             return _open(path)
         except _Damaged as fault:
