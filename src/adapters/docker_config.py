@@ -108,6 +108,7 @@ class DockerConfig:
             ) from fault
 
     def _write(self, whole: Mapping[str, Any]) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in self._path.parent.glob(f".{FILE_NAME}-*"):
             # By an agent that was killed before it was done; it holds secrets.
             left.unlink()

@@ -16,6 +16,7 @@ class DifferenceKind(StrEnum):
     NOT_RECORDED = "environment-not-recorded"
     """It stands on the host, and its record is gone."""
     CONTAINERS_MISSING = "containers-missing"
+    NETWORKS_MISSING = "networks-missing"
     FOLDER_MISSING = "folder-missing"
     MODEL_MISSING = "model-missing"
     IMAGES_MISSING = "images-missing"

@@ -52,7 +52,16 @@ def remembered(document: Document) -> Environment | None:
         for service in record.images
         if (image := _image(document, service)).startswith(f"{REPOSITORY}/")
     }
-    return msgspec.structs.replace(record, images=images)
+    return running(msgspec.structs.replace(record, images=images), document)
+
+
+def running(record: Environment, document: Document) -> Environment:
+    """A record whose services run the images that a model names, and need no others."""
+    services = tuple(
+        msgspec.structs.replace(service, image=_image(document, service.name) or service.image)
+        for service in record.services
+    )
+    return msgspec.structs.replace(record, services=services)
 
 
 def _image(document: Document, service: str) -> str:

@@ -55,6 +55,7 @@ from domain.usecases.recovery import Recovery
 from domain.usecases.registries import Registries
 from domain.usecases.space import Space
 from domain.usecases.states import States
+from domain.usecases.storage_watch import StorageWatch
 from domain.usecases.system_pruning import SystemPruning
 from domain.usecases.volume_archiving import VolumeArchiving
 from domain.usecases.volume_pruning import VolumePruning
@@ -157,6 +158,7 @@ class Agent:
     states: States
     heartbeat: Heartbeat
     health: Health
+    storage: StorageWatch
     images: ImageCalls
     containers: SingleContainers
     networks: NetworkCalls

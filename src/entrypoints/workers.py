@@ -21,8 +21,8 @@ INVENTORY_SECONDS = 5.0
 STATES_SECONDS = 0.5
 """Pause after states were written, in which what changes is gathered."""
 
-STORE_SECONDS = 15.0
-"""Pause between two looks at the records."""
+STORAGE_SECONDS = 15.0
+"""Pause between two looks at the records, and at the workspace."""
 
 LIFETIME_SECONDS = 2.0
 """Pause between two looks at which environments have expired."""
@@ -52,7 +52,8 @@ async def run_workers(agent: Agent) -> None:
         for worker in (
             partial(_watch_host, agent),
             partial(_watch_engine, agent),
-            partial(_every, agent, STORE_SECONDS, agent.health.observe_store),
+            partial(_every, agent, STORAGE_SECONDS, agent.storage.observe_records),
+            partial(_every, agent, STORAGE_SECONDS, agent.storage.observe_files),
             agent.recovery.run,
             agent.consistency.run,
             agent.heartbeat.run,

@@ -116,6 +116,22 @@ def test_the_healthcheck_asks_where_the_agent_listens(
             assert asking.result().returncode == 0
 
 
+@pytest.mark.parametrize("shared", ["WORKSPACE_DIR", "STATE_DIR"])
+def test_an_agent_does_not_start_in_the_folders_of_another(tmp_path: Path, shared: str) -> None:
+    first = {"WORKSPACE_DIR": str(tmp_path / "w"), "STATE_DIR": str(tmp_path / "s")}
+    second = {"WORKSPACE_DIR": str(tmp_path / "w2"), "STATE_DIR": str(tmp_path / "s2")}
+    second[shared] = first[shared]
+    with running(tmp_path, "serve", **first):
+        ended = command("serve", RUNTIME="memory", API_PORT=str(free_port()), **second)
+
+        assert ended.returncode == 1
+        assert f"Another agent works in {shared}={first[shared]}." in ended.stderr
+        assert "Stop it" in ended.stderr
+
+    with running(tmp_path, "serve", **second):
+        pass
+
+
 def test_what_everybody_may_ask_for_is_rendered_however_many_do(tmp_path: Path) -> None:
     with running(tmp_path, "run") as url, ThreadPoolExecutor(100) as threads:
         paths = ["/metrics", "/openapi.json", "/docs"] * 60

@@ -25,7 +25,9 @@ HOST = "registry.example.com"
 
 @pytest.fixture(params=["memory", "disk"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> KeptCredentials:
-    return MemoryCredentials() if request.param == "memory" else DockerConfig(tmp_path)
+    # A folder that somebody removed meanwhile.
+    folder = tmp_path / "gone"
+    return MemoryCredentials() if request.param == "memory" else DockerConfig(folder)
 
 
 @pytest.mark.parametrize("credentials", [JANA, TOKEN, NAMED_TOKEN])
@@ -125,9 +127,10 @@ class TestTheFile:
                 await call()
         assert (tmp_path / FILE_NAME).read_text() == text
 
-    async def test_a_folder_that_is_gone_is_told_of(self, tmp_path: Path) -> None:
+    async def test_a_folder_that_cannot_be_made_is_told_of(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").touch()
         with pytest.raises(StorageFailed):
-            await DockerConfig(tmp_path / "gone").put(HOST, JANA)
+            await DockerConfig(tmp_path / "taken").put(HOST, JANA)
 
 
 def _calls(config: DockerConfig) -> list[Callable[[], Awaitable[object]]]:

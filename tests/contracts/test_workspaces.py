@@ -2,7 +2,8 @@
 
 import hashlib
 import stat
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import anyio
@@ -10,10 +11,11 @@ import msgspec
 import pytest
 
 from adapters.memory.workspaces import MemoryWorkspaces
+from adapters.workspaces import files
 from adapters.workspaces.files import DiskWorkspaces
 from domain.bundles import BundleEntry, BundleLimits
 from domain.compose_model import Document
-from domain.errors import BundleRefused
+from domain.errors import BundleRefused, StorageFailed
 from domain.names import BundleDigest, EnvironmentName, OperationId
 from domain.ports.compose import Project
 from domain.ports.workspaces import Bundle, Bundles, Workspaces
@@ -722,8 +724,70 @@ async def test_a_removed_environments_model_goes_with_it(world: World) -> None:
     assert project.files == ("compose.yaml",)
 
 
+async def test_a_workspace_that_is_there_is_well(world: World) -> None:
+    await world.workspaces.check()
+
+
 class TestDisk:
     """What only files can show."""
+
+    async def test_folders_of_the_agents_own_that_are_gone_are_made_again(
+        self, tmp_path: Path
+    ) -> None:
+        disk = DiskWorkspaces(tmp_path, LIMITS)
+        await disk.prepare()
+        await anyio.Path(tmp_path, ".agent").rename(tmp_path / "gone")
+
+        await disk.check()
+
+        world = World(disk.bundles, disk, tmp_path)
+        await world.deploy(FIRST, ONE)
+        assert (await world.files())["src/app.py"] == b"one"
+        assert await _mode(tmp_path / ".agent") == 0o700
+
+    @pytest.mark.parametrize("in_its_place", [None, Path.mkdir, Path.touch])
+    async def test_a_root_that_is_gone_or_another_one_is_told_of_and_left_alone(
+        self, tmp_path: Path, in_its_place: Callable[[Path], None] | None
+    ) -> None:
+        root = tmp_path / "root"
+        disk = DiskWorkspaces(root, LIMITS)
+        await disk.prepare()
+        await anyio.Path(root).rename(tmp_path / "elsewhere")
+        if in_its_place is not None:
+            in_its_place(root)
+
+        with pytest.raises(StorageFailed, match="not the folder that the agent began with"):
+            await disk.check()
+        with pytest.raises(StorageFailed):
+            await World(disk.bundles, disk, root).receive(ONE)
+
+        assert not await anyio.Path(root, ".agent").exists()
+        if in_its_place is Path.mkdir:
+            await anyio.Path(root).rmdir()
+        elif in_its_place is Path.touch:
+            await anyio.Path(root).unlink()
+        await anyio.Path(tmp_path, "elsewhere").rename(root)
+        await disk.check()
+
+    async def test_a_disk_that_does_not_answer_is_not_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = DiskWorkspaces(tmp_path, LIMITS, check_seconds=0.1)
+        await disk.prepare()
+        answer, look = threading.Event(), files._identity
+
+        def hang(folder: Path) -> tuple[int, int]:
+            answer.wait(20)
+            return look(folder)
+
+        monkeypatch.setattr(files, "_identity", hang)
+        try:
+            with anyio.fail_after(10):
+                for _ in range(3):
+                    with pytest.raises(StorageFailed, match=r"does not answer within 0\.1 s"):
+                        await disk.check()
+        finally:
+            answer.set()
 
     async def test_what_may_hold_secrets_is_readable_for_the_agent_alone(
         self, tmp_path: Path

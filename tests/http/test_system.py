@@ -65,11 +65,26 @@ class TestHealth:
 
     async def test_records_that_cannot_be_written_degrade_it(self, world: World) -> None:
         world.store.fault = StoreUnavailable("The disk is full.")
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
 
         report = (await world.http.get("/health")).json()
 
         assert (report["status"], report["store"]["state"]) == ("degraded", "down")
+
+    async def test_a_workspace_that_is_gone_degrades_it_until_it_is_back(
+        self, world: World
+    ) -> None:
+        world.workspaces.fault = "The folder is gone."
+        await world.agent.storage.observe_files()
+        report = (await world.http.get("/health")).json()
+        assert (report["status"], report["reasons"]) == ("degraded", ["The folder is gone."])
+        assert world.log.named("workspace does not answer")
+
+        world.workspaces.fault = ""
+        await world.agent.storage.observe_files()
+
+        assert (await world.http.get("/health")).json()["status"] == "ok"
+        assert world.log.named("workspace answers again")
 
 
 class TestReady:
@@ -91,10 +106,19 @@ class TestReady:
         world.engine.fault = ""
         await world.agent.inventory.refresh()
         world.store.fault = StoreUnavailable("The disk is full.")
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
         answer = await world.http.get("/ready")
         assert answer.status_code == 503
         assert answer.json()["reasons"] == ["The disk is full."]
+
+    async def test_not_without_a_workspace(self, world: World) -> None:
+        world.workspaces.fault = "The folder is gone."
+        await world.agent.storage.observe_files()
+
+        answer = await world.http.get("/ready")
+
+        assert answer.status_code == 503
+        assert answer.json()["reasons"] == ["The folder is gone."]
 
 
 async def test_info_tells_of_host_docker_and_agent(world: World) -> None:

@@ -107,11 +107,11 @@ class TestWithRoomHeld:
         disk.fill()
         await launch(world, "one")
         given_up = os.listdir(held)  # noqa: PTH208
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
         still_given_up = os.listdir(held)  # noqa: PTH208
         disk.make_room()
 
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
 
         assert (given_up, still_given_up) == ([], [])
         assert before
@@ -138,7 +138,7 @@ class TestWithNone:
             disk.make_room()
             statuses.add(answer.status_code)
 
-            await world.agent.health.observe_store()
+            await world.agent.storage.observe_records()
             await world.agent.consistency.look()
 
             await self.assert_true(world, name, answer)
@@ -169,7 +169,7 @@ class TestWithNone:
             disk.fill(pages=pages)
             answer = await launch(world, "lab", OTHER)
             disk.make_room()
-            await world.agent.health.observe_store()
+            await world.agent.storage.observe_records()
             await world.agent.consistency.look()
             statuses.append(answer.status_code)
 
@@ -199,7 +199,7 @@ class TestWithNone:
         events = (await world.http.get(f"{OPERATIONS}/{identifier}/events")).text
         on_disk = await world.store.operations.get(identifier)
         disk.make_room()
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
         later = await world.store.operations.get(identifier)
 
         assert told["state"] == in_list["state"] == "failed"

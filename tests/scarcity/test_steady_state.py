@@ -245,7 +245,7 @@ async def settle(world: DiskWorld) -> None:
             await anyio.sleep(0.01)
         await agent.audit.flush()
         await agent.housekeeping.tick(agent.library, agent.space)
-        await agent.health.observe_store()
+        await agent.storage.observe_records()
         await agent.consistency.look()
         await agent.host.observe()
 

@@ -6,6 +6,8 @@ from adapters.memory.engine import MemoryEngine
 from adapters.memory.metrics import MemoryMetrics
 from adapters.memory.runtime import MemoryContainers, MemoryEngineInfo
 from adapters.memory.store import MemoryStore
+from adapters.memory.workspaces import MemoryWorkspaces
+from domain.bundles import BundleLimits
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.manager import Manager
@@ -14,6 +16,7 @@ from domain.usecases.host import HostWatch
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
+from domain.usecases.storage_watch import StorageWatch
 
 
 class BeatingHost:
@@ -27,7 +30,16 @@ class BeatingHost:
         self.inventory = InventoryWatch(
             MemoryContainers(self.engine), MemoryEngineInfo(self.engine), clock, log, self._news
         )
-        self.operations = Operations(MemoryStore().operations, clock, log, self._news)
+        store = MemoryStore()
+        self.operations = Operations(store.operations, clock, log, self._news)
+        self.storage = StorageWatch(
+            store=store,
+            workspaces=MemoryWorkspaces(BundleLimits()),
+            operations=self.operations,
+            news=self._news,
+            clock=clock,
+            log=log,
+        )
         self._watch = HostWatch(MemoryMetrics(clock), clock, {})
 
     @classmethod
@@ -51,6 +63,7 @@ class BeatingHost:
             host=self._watch,
             inventory=self.inventory,
             operations=self.operations,
+            storage=self.storage,
             news=self._news,
             clock=self.clock,
             log=self.log,

@@ -72,6 +72,17 @@ async def test_each_verb_ends_with_its_own_time(
     assert fault.value.output == ("begun",)
 
 
+async def test_a_home_that_somebody_removed_is_made_again(
+    command: Callable[[str], None], tmp_path: Path
+) -> None:
+    command("true")
+    home = tmp_path / "state" / "compose"
+
+    await DockerCompose("unix:///nowhere/docker.sock", home).stop(NAME, _ignore)
+
+    assert (await anyio.Path(home).stat()).st_mode & 0o777 == 0o700
+
+
 async def test_a_version_that_does_not_come_counts_as_none(
     command: Callable[[str], None], tmp_path: Path
 ) -> None:

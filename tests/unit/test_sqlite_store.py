@@ -1,7 +1,10 @@
 """The SQLite file of records: damage, kills, and a disk that does not answer."""
 
+import os
+import shutil
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -16,6 +19,7 @@ import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
+from adapters.sqlite.standing import copy_of
 from adapters.sqlite.store import SqliteStore
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
@@ -185,6 +189,169 @@ async def test_a_file_damaged_while_the_agent_runs_is_set_aside_and_begun_anew(
     assert [str(p) async for p in anyio.Path(path.parent).glob("*.damaged-*Z")] == [told["aside"]]
 
 
+def unlinked(*suffixes: str) -> Callable[[Path], None]:
+    def unlink(path: Path) -> None:
+        for suffix in suffixes:
+            path.with_name(path.name + suffix).unlink()
+
+    return unlink
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def moved_away(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+
+
+def replaced(path: Path) -> None:
+    """A copy of an earlier day comes in its place."""
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+def made_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def without_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize(
+    "displace",
+    [
+        unlinked(""),
+        unlinked("-wal"),
+        unlinked("-shm"),
+        unlinked("", "-wal", "-shm"),
+        emptied,
+        moved_away,
+        replaced,
+        made_a_folder,
+        without_folder,
+    ],
+)
+async def test_of_a_file_that_is_taken_from_under_the_agent_nothing_is_lost(
+    tmp_path: Path, displace: Callable[[Path], object]
+) -> None:
+    path, log = tmp_path / "state" / "agent.db", MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        await store.environments.put(environment("before"))
+        displace(path)
+        await store.environments.put(environment("after"))
+
+        assert await store.mend()
+
+        assert len(log.named("store displaced by others, written again")) == 1
+        await store.environments.put(environment("mended"))
+        assert not await store.mend()
+        # As a start would find them that follows a kill.
+        with closing(sqlite3.connect(path)) as start:
+            found = start.execute("SELECT name FROM environments ORDER BY name").fetchall()
+        assert found == [("after",), ("before",), ("mended",)]
+        mode = stat.S_IMODE((await anyio.Path(path).stat()).st_mode)
+        assert mode == 0o600
+
+    assert await names(path, log) == ["after", "before", "mended"]
+    assert len(log.events) == 1
+
+
+async def test_what_lies_in_the_place_of_the_file_is_set_aside(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        await anyio.Path(path).unlink()
+        await anyio.Path(path).write_bytes(b"somebody's")
+
+        await store.mend()
+
+        (told,) = log.named("store displaced by others, written again")
+        assert await anyio.Path(str(told["aside"])).read_bytes() == b"somebody's"
+        assert len(await store.environments.list()) == 40
+    assert len(await names(path, log)) == 40
+
+
+def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
+    closed = sqlite3.connect(":memory:")
+    closed.close()
+
+    with pytest.raises(sqlite3.Error):
+        copy_of(closed, tmp_path / "agent.db")
+
+    assert list(tmp_path.glob("*")) == []
+
+
+async def test_a_copy_that_was_cut_off_goes_at_the_next_start(path: Path) -> None:
+    await anyio.Path(path.with_name("agent.db.copy")).write_bytes(b"half of it")
+
+    assert len(await names(path, MemoryLog())) == 40
+
+    assert [p.name async for p in anyio.Path(path.parent).glob("*")] == ["agent.db"]
+
+
+async def test_an_emptied_file_whose_content_nothing_else_holds_is_begun_anew(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        for text in ("UPDATE environments SET name = name", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            statement(text)(path)
+        emptied(path)
+
+        assert await store.mend()
+
+        await store.environments.put(environment("new"))
+        assert not await store.mend()
+    assert await names(path, log) == ["new"]
+    assert len(log.named("store damaged, set aside and begun anew")) == 1
+
+
+async def test_a_file_that_cannot_be_written_again_is_unavailable_until_it_can(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        folder = anyio.Path(path.parent)
+        await folder.rename(folder.with_name("elsewhere"))
+        await folder.write_bytes(b"in the way")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=str(path)):
+                await store.mend()
+
+        await folder.unlink()
+        await store.mend()
+
+        assert len(await store.environments.list()) == 40
+        await store.check()
+    assert len(await names(path, log)) == 40
+
+
+async def test_what_others_write_is_seen_and_told(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        assert len(await store.environments.list()) == 40
+        statement("DELETE FROM environments WHERE name <> 'lab-7'")(path)
+
+        assert await store.mend()
+
+        assert [record.name for record in await store.environments.list()] == ["lab-7"]
+        assert not await store.mend()
+    assert len(log.named("store changed by others")) == 1
+
+
+async def test_what_the_agent_writes_itself_is_nobody_elses(path: Path) -> None:
+    log = MemoryLog()
+    async with SqliteStore.open(path, log=log) as store:
+        for number in range(3):
+            await store.environments.put(environment(f"new-{number}"))
+            await store.check()
+            await store.compact()
+            with closing(sqlite3.connect(path)) as reader:
+                reader.execute("SELECT * FROM environments").fetchall()
+
+            assert not await store.mend()
+    assert log.events == []
+
+
 async def test_whole_records_are_not_set_aside_for_work_that_makes_no_sense(path: Path) -> None:
     log = MemoryLog()
     async with SqliteStore.open(path, log=log) as store:
@@ -244,6 +411,31 @@ async def test_a_check_that_was_given_up_disturbs_nobody(path: Path) -> None:
 
         await store.environments.put(environment("new"))
         assert len(await store.environments.list()) == 41
+
+
+async def test_of_many_who_need_a_file_that_another_program_holds_only_the_first_waits_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.sqlite.store.BUSY_SECONDS", 2.0)
+    refused: list[StoreUnavailable] = []
+    async with SqliteStore.open(path, log=MemoryLog()) as store:
+
+        async def ask() -> None:
+            with pytest.raises(StoreUnavailable) as refusal:
+                await store.environments.get(EnvironmentName("lab-1"))
+            refused.append(refusal.value)
+
+        with _held(path), anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(ask)
+        assert {refusal.hint for refusal in refused} == {"Another program holds the file: end it."}
+        assert len(refused) == 20
+
+        # Once it has been let go, it is waited for as before.
+        await store.check()
+        (waits,) = await store.run(lambda c: c.execute("PRAGMA busy_timeout").fetchone())
+        assert waits == 2000
 
 
 EARLIER_ENVIRONMENT = {

@@ -271,6 +271,48 @@ class TestTelling:
         assert await kinds(world) == {}
         assert (await shown(world, "one"))["state"] == "running"
 
+    async def test_nothing_is_made_of_what_lies_in_the_place_of_the_workspace(
+        self, world: World
+    ) -> None:
+        digest = await upload(world, WEB)
+        await deploy(world, "one", WEB)
+        before, earlier = await record(world), (await call(world, "GET", PATH)).json()
+        world.workspaces.fault = "Its disk is not mounted."
+        standing, world.workspaces.standing = world.workspaces.standing, {}
+
+        answer = await call(world, "GET", f"{PATH}?fresh=true")
+
+        assert answer.status_code == 503
+        assert "Its disk is not mounted." in answer.json()["detail"]
+        assert await record(world) == before
+        assert await world.store.bundles.get(BundleDigest(digest)) is not None
+        assert (await call(world, "GET", PATH)).json() == earlier
+        world.workspaces.fault, world.workspaces.standing = "", standing
+        assert await kinds(world) == {}
+
+    async def test_an_engine_that_has_lost_all(self, world: World) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        for held in (world.engine.tags, world.engine.networks, world.engine.containers):
+            held.clear()
+
+        differences = (await look(world))["differences"]
+
+        assert [d["kind"] for d in differences] == ["containers-missing", "images-missing"]
+        assert all("/environments/one/rebuild" in d["hint"] for d in differences)
+        await change(world, "one", "rebuild")
+        assert await kinds(world) == {}
+
+    async def test_networks_that_somebody_removed(self, world: World) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        del world.engine.networks["one_default"]
+
+        (difference,) = (await look(world))["differences"]
+
+        assert (difference["kind"], difference["subject"]) == ("networks-missing", "one")
+        assert "one_default" in difference["detail"]
+        await change(world, "one", "rebuild")
+        assert await kinds(world) == {}
+
     async def test_images_that_somebody_removed(self, world: World) -> None:
         await deploy(world, "one", WEB)
         (tag,) = await image_tags(world)
@@ -280,6 +322,8 @@ class TestTelling:
 
         await change(world, "one", "rebuild")
         assert await kinds(world) == {}
+        # The record of the one that is gone went, as nothing names it any more.
+        assert await image_tags(world) == set(world.engine.tags)
 
     async def test_a_folder_that_somebody_removed(self, world: World) -> None:
         await deploy(world, "one", WEB)
@@ -295,6 +339,25 @@ class TestTelling:
         world.workspaces.models.clear()
 
         assert await kinds(world) == {"model-missing": "one"}
+
+    @pytest.mark.parametrize("what", ["start", "restart", "rebuild", "reset"])
+    async def test_without_its_model_nothing_of_it_is_made_from_its_compose_file(
+        self, world: World, what: str
+    ) -> None:
+        await deploy(world, "one", TWO_SERVICES)
+        world.workspaces.models.clear()
+
+        refused = await change(world, "one", what)
+
+        assert refused.status_code == 422
+        assert "The model that environment 'one' runs is gone." in refused.json()["detail"]
+        assert {c.name for c in world.engine.containers.values() if c.running} == {
+            "one-web-1",
+            "one-db-1",
+        }
+        assert await kinds(world) == {"model-missing": "one"}
+        await remove(world, "one")
+        assert await kinds(world) == {}
 
     async def test_what_bears_the_agents_labels_and_has_no_record(self, world: World) -> None:
         await deploy(world, "one", TWO_SERVICES)
@@ -549,6 +612,15 @@ class TestFromTimeToTime:
 
         assert not world.workspaces.staged
 
+    async def test_a_look_that_fails_for_long_is_told_once(self, world: World) -> None:
+        for _ in range(2):
+            world.store.fault = StoreUnavailable("The disk is full.")
+            await world.clock.advance(PAUSE_SECONDS + 20 * AGAIN_SECONDS)
+            world.store.fault = None
+            await world.clock.advance(2 * AGAIN_SECONDS)
+
+        assert len(world.log.named("look at consistency not finished")) == 2
+
     async def test_soon_after_a_build_that_the_engine_may_finish_late(self, world: World) -> None:
         world.compose.build_seconds = 5
         cut_off = await begin(world, "one", WEB)
@@ -571,7 +643,7 @@ class TestFromTimeToTime:
         world.store.damage()
         assert (await call(world, "GET", f"{ENVIRONMENTS}/one")).status_code == 503
 
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
         await world.clock.advance(AGAIN_SECONDS + 1)
 
         after = await shown(world, "one")

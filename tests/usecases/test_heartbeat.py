@@ -7,7 +7,7 @@ import anyio
 import msgspec
 import pytest
 
-from domain.errors import EngineUnavailable
+from domain.errors import EngineUnavailable, StoreUnavailable
 from domain.heartbeat import (
     HeartbeatAnswer,
     HeartbeatReport,
@@ -288,6 +288,26 @@ class TestNews:
             await world.clock.advance(3)
             world.engine.fault = ""
             await world.agent.inventory.refresh()
+            await world.clock.advance(0.1)
+            assert invitations(world) == [True, False, True]
+
+    @pytest.mark.parametrize("what", ["records", "files"])
+    async def test_nothing_is_placed_where_nothing_can_be_kept(
+        self, world: World, what: str
+    ) -> None:
+        storage = world.agent.storage
+        look = storage.observe_records if what == "records" else storage.observe_files
+        async with beating(world):
+            await world.clock.advance(5)
+            world.store.fault = StoreUnavailable("The disk is gone.")
+            world.workspaces.fault = "The folder is gone."
+            await look()
+            await world.clock.advance(0.1)
+            assert invitations(world) == [True, False]
+
+            await world.clock.advance(3)
+            world.store.fault, world.workspaces.fault = None, ""
+            await look()
             await world.clock.advance(0.1)
             assert invitations(world) == [True, False, True]
 

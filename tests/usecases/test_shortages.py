@@ -150,7 +150,7 @@ class TestEnds:
 
         told = await operation(world, identifier)
         on_disk = await world.store.operations.get(identifier)
-        await world.agent.health.observe_store()
+        await world.agent.storage.observe_records()
 
         assert told["state"] == "failed"
         assert on_disk is not None

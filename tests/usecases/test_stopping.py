@@ -69,6 +69,19 @@ class TestStop:
         assert answer.json()["type"].endswith("stop-failed")
         assert "Still running: one-b-1." in answer.json()["detail"]
 
+    async def test_why_the_command_failed_is_told_where_it_printed_nothing(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(_name: EnvironmentName, _on_line: OutputLine) -> None:
+            raise StepFailed(Step.STOP, "the docker command could not be run: no such folder.")
+
+        monkeypatch.setattr(world.compose, "stop", refuse)
+
+        answer = await changed(world, "stop")
+
+        assert answer.json()["type"].endswith("stop-failed")
+        assert "could not be run: no such folder." in answer.json()["detail"]
+
     async def test_one_that_is_listed_as_running_for_a_moment_has_stopped(
         self, world: World
     ) -> None:

@@ -189,6 +189,8 @@ class DockerCompose:
     ) -> process.Finished:
         signs = _Signs(on_line)
         try:
+            # Nothing could be stopped any more where somebody had removed it.
+            await anyio.Path(self._home).mkdir(mode=0o700, parents=True, exist_ok=True)
             finished = await process.run(
                 [*_COMMAND, *arguments],
                 directory=directory or self._home,

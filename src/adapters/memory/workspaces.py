@@ -111,12 +111,20 @@ class MemoryWorkspaces:
         self.staged: dict[OperationId, Files] = {}
         self.previous: dict[OperationId, Files | None] = {}
         self.stuck: set[str] = set()
+        self.fault = ""
+        """Why the root is not what it was; empty while it is."""
         self.fault_on_roll_back = ""
         """Why the disk refuses to bring anything back; empty while it does not."""
         self.copies: dict[str, dict[str, dict[str, bytes]]] = {}
         """What is kept apart: folder → name → relative path → content."""
         self.models: dict[str, Document] = {}
         """What is kept of resolved projects: path → document."""
+
+    async def check(self) -> None:
+        """Returns if no fault is set."""
+        await anyio.lowlevel.checkpoint()
+        if self.fault:
+            raise StorageFailed(self.fault)
 
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""

@@ -26,6 +26,7 @@ from adapters.sqlite.records import (
 )
 from adapters.sqlite.reserve import Reserve
 from adapters.sqlite.room import checkpoint, convert, give_back, is_full, let_shrink
+from adapters.sqlite.standing import SUFFIXES, Standing, copy_of, discard_copy
 from domain.errors import StoreUnavailable
 from domain.moments import Shift
 from domain.ports.log import Log
@@ -35,6 +36,10 @@ T = TypeVar("T")
 
 BUSY_SECONDS = 5.0
 """How long a transaction waits for one before it, or another process that holds the file."""
+
+_HELD_SECONDS = 0.1
+"""How long it waits while another process has held the file for longer: those who ask wait behind
+each other."""
 
 CHECK_SECONDS = 10.0
 """How long ``check`` waits for a disk that does not answer."""
@@ -56,6 +61,7 @@ class SqliteStore:
         path: Path,
         connection: sqlite3.Connection,
         *,
+        standing: Standing,
         log: Log,
         check_seconds: float = CHECK_SECONDS,
         reserve: Reserve | None = None,
@@ -63,7 +69,10 @@ class SqliteStore:
     ) -> None:
         self._path = path
         self._connection = connection
+        self._standing = standing
         self._log = log
+        self._held = False
+        """Whether another process held the file when it was needed last."""
         self._suspect = False
         """Whether there was something that could not be read in the file."""
         self._check_seconds = check_seconds
@@ -141,8 +150,15 @@ class SqliteStore:
         """
         with shortages_told():
             connection, short = await anyio.to_thread.run_sync(_open_with_room, path, log, reserve)
+            standing = await anyio.to_thread.run_sync(Standing, path, connection)
         store = cls(
-            path, connection, log=log, check_seconds=check_seconds, reserve=reserve, short=short
+            path,
+            connection,
+            standing=standing,
+            log=log,
+            check_seconds=check_seconds,
+            reserve=reserve,
+            short=short,
         )
         try:
             yield store
@@ -165,27 +181,72 @@ class SqliteStore:
         await self._in_time(work)
 
     async def mend(self) -> bool:
-        """Sets a file aside that was damaged while it was open, and begins anew.
+        """Sees to a file that was damaged, changed, moved or removed by others while it was open.
+
+        Damaged, it is set aside and begun anew. Where its path leads elsewhere, all of it is
+        written there again, and what was found there is set aside.
+
+        Returns:
+            Whether records may be others than those that the agent wrote.
 
         Raises:
-            StoreUnavailable: it cannot be looked through, or not begun anew.
+            StoreUnavailable: it cannot be looked through, begun anew or written again.
         """
-        return self._suspect and await self._in_time(self._mend)
+        return await self._in_time(self._mend)
 
     def _mend(self) -> bool:
         with _translated(self._path), self._alone():
-            try:
+            others = self._look_for_others()
+            if not self._standing.displaced:
+                return others
+            self._write_again()
+            return True
+
+    def _look_for_others(self) -> bool:
+        """Whether there are others' records now, or none any more since they were damaged."""
+        try:
+            touched = self._standing.touched()
+            if touched or self._suspect:
                 _look_through(self._connection)
-            except (sqlite3.Error, msgspec.MsgspecError) as fault:
-                if not _tells_of_content(fault):
-                    raise
-                self._connection.close()
-                with self._environments.writing():
-                    self._connection = _begin_anew(self._path, str(fault), self._log)
-                self._suspect = False
-                return True
-            self._suspect = False
-            return False
+        except (sqlite3.Error, msgspec.MsgspecError) as fault:
+            if not _tells_of_content(fault):
+                raise
+            self._connection.close()
+            self._take(_begin_anew(self._path, str(fault), self._log))
+            return True
+        self._suspect = False
+        if touched:
+            self._log.warning("store changed by others", path=str(self._path))
+            with self._environments.writing():
+                pass
+        return touched
+
+    def _write_again(self) -> None:
+        try:
+            copy = copy_of(self._connection, self._path)
+        except sqlite3.Error as fault:
+            if not is_full(fault):
+                self._suspect = self._suspect or _tells_of_content(fault)
+                raise
+            self._make_room()
+            copy = copy_of(self._connection, self._path)
+        aside = _set_aside(self._path, "displaced")
+        copy.replace(self._path)
+        self._log.error(
+            "store displaced by others, written again",
+            path=str(self._path),
+            aside=str(aside) if aside else None,
+        )
+        displaced = self._connection
+        self._take(_open_or_begin_anew(self._path, self._log))
+        # Last of all: as its path leads elsewhere by now, it takes nothing away there.
+        displaced.close()
+
+    def _take(self, connection: sqlite3.Connection) -> None:
+        with self._environments.writing():
+            self._connection = connection
+        self._standing = Standing(self._path, connection)
+        self._suspect = self._held = False
 
     async def _in_time(self, work: Callable[[], T]) -> T:
         """What ``work`` gives, if the disk answers in time."""
@@ -231,10 +292,17 @@ class SqliteStore:
                 return self._attempt(work)
             except (sqlite3.Error, msgspec.MsgspecError) as fault:
                 if not is_full(fault):
+                    self._know_held(_is_held(fault))
                     self._suspect = self._suspect or _tells_of_content(fault)
                     raise
                 self._make_room()
             return self._attempt(work)
+
+    def _know_held(self, held: bool) -> None:
+        if held is not self._held:
+            seconds = _HELD_SECONDS if held else BUSY_SECONDS
+            self._connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+            self._held = held
 
     def _make_room(self) -> None:
         """Gives up the room that was held, and what was written last and stands twice."""
@@ -252,6 +320,7 @@ class SqliteStore:
         try:
             result = work(self._connection)
             self._connection.execute("COMMIT")
+            self._know_held(False)
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -282,13 +351,22 @@ def _translated(path: Path) -> Iterator[None]:
         with shortages_told():
             yield
     except (sqlite3.Error, msgspec.MsgspecError, OSError) as fault:
-        full = is_full(fault)
         raise StoreUnavailable(
-            f"The agent's records in {path} cannot be read or written: {fault}.",
-            hint="Make room on the disk that holds STATE_DIR."
-            if full
-            else "Is the disk full, or STATE_DIR not the agent's own?",
+            f"The agent's records in {path} cannot be read or written: {fault}.", hint=_hint(fault)
         ) from fault
+
+
+def _hint(fault: Exception) -> str:
+    if is_full(fault):
+        return "Make room on the disk that holds STATE_DIR."
+    if _is_held(fault):
+        return "Another program holds the file: end it."
+    return "Is the disk full, or STATE_DIR not the agent's own?"
+
+
+def _is_held(fault: BaseException) -> bool:
+    """Whether another process holds the file."""
+    return getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _open_with_room(
@@ -308,6 +386,7 @@ def _open_with_room(
 def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
     with _translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        discard_copy(path)
         try:
             return _open(path)
         except _Damaged as fault:
@@ -315,7 +394,7 @@ def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
 
 
 def _begin_anew(path: Path, reason: str, log: Log) -> sqlite3.Connection:
-    aside = _set_aside(path)
+    aside = _set_aside(path, "damaged")
     log.error(
         "store damaged, set aside and begun anew", path=str(path), aside=str(aside), reason=reason
     )
@@ -398,12 +477,15 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             ) from fault
 
 
-def _set_aside(path: Path) -> Path:
+def _set_aside(path: Path, why: str) -> Path | None:
+    """Where what lies at the path is now; None if nothing lies there."""
     # To the microsecond, so that an earlier one is not written over.
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = path.with_name(f"{path.name}.damaged-{moment}")
-    for suffix in ("", "-wal", "-shm"):
+    aside = path.with_name(f"{path.name}.{why}-{moment}")
+    found = False
+    for suffix in SUFFIXES:
         part = path.with_name(path.name + suffix)
-        if part.exists():
+        if part.is_symlink() or part.exists():
             part.rename(aside.with_name(aside.name + suffix))
-    return aside
+            found = True
+    return aside if found else None

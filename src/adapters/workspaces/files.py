@@ -53,11 +53,21 @@ _FRESH = ".json.new"
 """Ends the names of models that are being written."""
 
 
+CHECK_SECONDS = 10.0
+"""How long ``check`` waits for a disk that does not answer."""
+
+
 class DiskWorkspaces:
     """One folder for each environment under ``root``."""
 
-    def __init__(self, root: Path, limits: BundleLimits) -> None:
+    def __init__(
+        self, root: Path, limits: BundleLimits, *, check_seconds: float = CHECK_SECONDS
+    ) -> None:
         self._root = root
+        self._began: tuple[int, int] | None = None
+        """Which folder the root was when all was prepared."""
+        self._check_seconds = check_seconds
+        self._checks = anyio.CapacityLimiter(1)
         self._limits = limits
         self._operations = root / ".agent" / "operations"
         self._removed = root / ".agent" / "removed"
@@ -78,10 +88,8 @@ class DiskWorkspaces:
         def work() -> None:
             # Containers can leave setuid programs there, which no user of the host may reach.
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
-            folders = (self._operations, self._removed, self._received, self._library)
-            for folder in (*folders, self._models, self._apart):
-                folder.mkdir(mode=0o700, exist_ok=True)
+            self._began = _identity(self._root)
+            self._make_folders()
             probe = self._removed / secrets.token_hex(8)
             try:
                 probe.touch()
@@ -92,6 +100,38 @@ class DiskWorkspaces:
                     raise
 
         await self._storage.run(f"making the agent's folders in {self._root}", work)
+
+    def _make_folders(self) -> None:
+        (self._root / ".agent").mkdir(mode=0o700, exist_ok=True)
+        folders = (self._operations, self._removed, self._received, self._library)
+        for folder in (*folders, self._models, self._apart):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    async def check(self) -> None:
+        """Returns if the root is that of the agent's start; makes what lies beside it again."""
+
+        def work() -> None:
+            try:
+                same = _identity(self._root) == self._began
+            except (FileNotFoundError, NotADirectoryError):
+                same = False
+            if not same:
+                raise StorageFailed(
+                    f"{self._root} is not the folder that the agent began with: somebody removed "
+                    "or replaced it, or its disk is not mounted.",
+                    hint="Bring it back. If it is meant to be another one, restart the agent.",
+                )
+            self._make_folders()
+
+        what = f"looking at {self._root}"
+        with anyio.move_on_after(self._check_seconds):
+            # With a thread of its own: a disk that hangs keeps that one and no other.
+            await self._storage.glance(what, work, self._checks)
+            return
+        raise StorageFailed(
+            f"The disk of {self._root} does not answer within {self._check_seconds:g} s.",
+            hint="Is the disk that holds WORKSPACE_DIR well?",
+        )
 
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""
@@ -152,7 +192,8 @@ class DiskWorkspaces:
         home, staged = self._root / name, self._operations / operation / "staged"
 
         def work(checkpoint: Checkpoint) -> Project:
-            staged.mkdir(mode=0o755, parents=True)
+            staged.parent.mkdir(mode=0o700, exist_ok=True)
+            staged.mkdir(mode=0o755)
             copy_parts(
                 home, staged, parts, self._limits, checkpoint, most_file_bytes=most_file_bytes
             )
@@ -486,3 +527,8 @@ def _compose_files(folder: Path) -> tuple[str, ...]:
 
 def _holds_compose_file(path: Path) -> bool:
     return not path.is_symlink() and any((path / name).is_file() for name in COMPOSE_FILE_NAMES)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino

@@ -48,6 +48,20 @@ class Storage:
         except OSError as fault:
             raise _translated(what, fault) from fault
 
+    async def glance(self, what: str, work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+        """Like ``run``, for what is left alone in its thread where the caller is cancelled.
+
+        Args:
+            what: the work in words.
+            work: does it.
+            limiter: whose threads it may keep.
+        """
+        try:
+            with shortages_told():
+                return await anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+        except OSError as fault:
+            raise _translated(what, fault) from fault
+
     async def clear(self, what: str, work: Callable[[], T]) -> T:
         """Like ``run``, for what takes away and may be repeated.
 

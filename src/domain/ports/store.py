@@ -264,9 +264,13 @@ class Store(Protocol):
         ...
 
     async def mend(self) -> bool:
-        """Sets what was damaged meanwhile aside, and begins anew; whether that was done.
+        """Sees to what others did to the records meanwhile: damaged, changed or removed them.
 
-        What runs is found again from Docker and disk by the next look at consistency.
+        What is damaged is set aside and begun anew; what runs is found again from Docker and disk
+        by the next look at consistency.
+
+        Returns:
+            Whether records may be others than those that the agent wrote.
 
         Raises:
             StoreUnavailable: it cannot be done now.

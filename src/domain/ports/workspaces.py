@@ -79,6 +79,16 @@ class Workspaces(Protocol):
     the folder it works in.
     """
 
+    async def check(self) -> None:
+        """Returns if the root is that of the agent's start; makes what lies beside it again.
+
+        Where a disk is no longer mounted, what were written now would be hidden by its return.
+
+        Raises:
+            StorageFailed: it is gone, is another one, or does not answer.
+        """
+        ...
+
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder.
 

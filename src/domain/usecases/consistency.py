@@ -10,7 +10,8 @@ from domain.images import BUILD_PROJECT
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.ports.runtime import ProjectResources
-from domain.usecases.environment_checks import EnvironmentChecks, Sight
+from domain.ports.workspaces import Workspaces
+from domain.usecases.environment_checks import EnvironmentChecks, Sight, networks_of
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.leftover_checks import LeftoverChecks
 from domain.usecases.operations import Operations
@@ -40,6 +41,7 @@ class Consistency:
         operations: Operations,
         inventory: InventoryWatch,
         resources: ProjectResources,
+        workspaces: Workspaces,
         states: States,
         environments: EnvironmentChecks,
         leftovers: LeftoverChecks,
@@ -49,12 +51,14 @@ class Consistency:
         self._operations = operations
         self._inventory = inventory
         self._resources = resources
+        self._workspaces = workspaces
         self._states = states
         self._environments = environments
         self._leftovers = leftovers
         self._clock = clock
         self._log = log
         self._one_at_a_time = anyio.Lock()
+        self._trouble = ""
         self._healed: deque[Healed] = deque(maxlen=KEEP_HEALED)
         self.report = ConsistencyReport()
         """What the last look found."""
@@ -77,8 +81,11 @@ class Consistency:
         try:
             report = await self.look()
         except AgentError as fault:
-            self._log.warning("look at consistency not finished", reason=fault.detail)
+            if fault.detail != self._trouble:
+                self._log.warning("look at consistency not finished", reason=fault.detail)
+            self._trouble = fault.detail
             return AGAIN_SECONDS
+        self._trouble = ""
         if any(difference.kind in _MAY_PASS for difference in report.differences):
             return AGAIN_SECONDS
         return PAUSE_SECONDS
@@ -115,13 +122,16 @@ class Consistency:
             AgentError: records, Engine or disk cannot be had; the last report stays.
         """
         async with self._one_at_a_time:
+            # What lies in the place of a disk that is not mounted says nothing of this host.
+            await self._workspaces.check()
             picture = await self._inventory.refresh()
             await self._states.follow()
             built = await self._resources.images(BUILD_PROJECT)
             tags = frozenset(tag for image in built for tag in image.tags)
+            marked = await self._resources.marked(self._workspaces.root)
             found = Findings()
             try:
-                sight = Sight(picture=picture, built_tags=tags)
+                sight = Sight(picture=picture, built_tags=tags, networks=networks_of(marked))
                 await self._environments.run(found, sight, seconds=seconds)
                 await self._leftovers.run(found)
             finally:

@@ -1,5 +1,6 @@
 """Compares each environment's record with what stands of it on the Engine and on disk."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -7,11 +8,12 @@ import msgspec
 
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
 from domain.consistency import DifferenceKind, Findings
-from domain.containers import Container, Inventory
+from domain.containers import Container, Inventory, Marked
 from domain.environments import Environment, EnvironmentState
 from domain.errors import AgentError, EnvironmentNotFound
 from domain.names import EnvironmentName
 from domain.operations import BY_AGENT
+from domain.ports.runtime import ProjectResources
 from domain.ports.store import Environments
 from domain.ports.workspaces import Workspaces
 from domain.usecases.inventory import InventoryWatch
@@ -32,6 +34,8 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     picture: Inventory
     built_tags: frozenset[str]
     """Tags of the images that agents have built."""
+    networks: frozenset[str]
+    """Names of the networks that this agent has made for environments."""
 
 
 class EnvironmentChecks:
@@ -44,6 +48,7 @@ class EnvironmentChecks:
         workspaces: Workspaces,
         operations: Operations,
         inventory: InventoryWatch,
+        resources: ProjectResources,
         mending: Mending,
         restoring: Restoring,
         lifecycle: Lifecycle,
@@ -53,6 +58,7 @@ class EnvironmentChecks:
         self._workspaces = workspaces
         self._operations = operations
         self._inventory = inventory
+        self._resources = resources
         self._mending = mending
         self._restoring = restoring
         self._lifecycle = lifecycle
@@ -182,6 +188,7 @@ class EnvironmentChecks:
                 )
             await self._finish_replacing(record.name, found)
             self._compare_engine(now_known, found, sight)
+            await self._compare_networks(now_known, found, sight)
 
     async def _finish_replacing(self, name: EnvironmentName, found: Findings) -> None:
         containers = self._inventory.picture.of_project(name)
@@ -194,6 +201,7 @@ class EnvironmentChecks:
             found.heals(DifferenceKind.HALF_REPLACED, name, detail)
 
     def _compare_engine(self, record: Environment, found: Findings, sight: Sight) -> None:
+        gone = sorted(set(record.images.values()) - sight.built_tags)
         # Of the latest picture, since a change may have ended after this look began.
         lacking = record.lacking(self._inventory.picture.of_project(record.name))
         if lacking:
@@ -201,15 +209,32 @@ class EnvironmentChecks:
                 DifferenceKind.CONTAINERS_MISSING,
                 record.name,
                 f"Containers of {', '.join(lacking)} are gone; somebody removed them.",
-                hint=f"POST /api/v1/environments/{record.name}/start makes them anew.",
+                hint=f"POST /api/v1/environments/{record.name}/{'rebuild' if gone else 'start'} "
+                "makes them anew.",
             )
-        gone = sorted(set(record.images.values()) - sight.built_tags)
         if gone:
             found.differs(
                 DifferenceKind.IMAGES_MISSING,
                 record.name,
                 f"Images that were built for it are gone: {', '.join(gone)}.",
                 hint=f"POST /api/v1/environments/{record.name}/rebuild builds them again.",
+            )
+
+    async def _compare_networks(self, record: Environment, found: Findings, sight: Sight) -> None:
+        wanted = {f"{record.name}_{network}" for network in record.networks}
+        # Containers that are made anew get new networks with them.
+        if wanted <= sight.networks or not self._inventory.picture.of_project(record.name):
+            return
+        # A change may have ended after this look began.
+        marked = await self._resources.marked(self._workspaces.root)
+        if gone := sorted(wanted - networks_of(marked)):
+            found.differs(
+                DifferenceKind.NETWORKS_MISSING,
+                record.name,
+                f"Somebody removed its networks: {', '.join(gone)}. Its containers cannot reach "
+                "each other, and do not start again.",
+                hint=f"POST /api/v1/environments/{record.name}/rebuild makes networks and "
+                "containers anew; volumes stay.",
             )
 
     async def _restore(self, name: EnvironmentName, found: Findings, sight: Sight) -> None:
@@ -231,6 +256,11 @@ class EnvironmentChecks:
         async with self._operations.alone(name) as alone:
             if alone and await self._environments.get(name) is None:
                 await self._workspaces.remove(name)
+
+
+def networks_of(marked: Sequence[Marked]) -> frozenset[str]:
+    """Names of the networks among what an agent has made."""
+    return frozenset(one.name for one in marked if one.kind == "network")
 
 
 def _reason(fault: Exception, seconds: float) -> str:

@@ -6,16 +6,15 @@ from enum import StrEnum
 import msgspec
 
 from domain.containers import Inventory
-from domain.errors import AgentError
 from domain.heartbeat import HeartbeatResult, HeartbeatStatus
 from domain.ports.clock import Clock
-from domain.ports.log import Log
 from domain.ports.store import Store
 from domain.usecases.consistency import Consistency
 from domain.usecases.heartbeat import Heartbeat
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.operations import Operations
 from domain.usecases.recovery import Recovery
+from domain.usecases.storage_watch import StorageWatch
 
 # Names of environments are for those who have the key.
 _DIFFERENCES = (
@@ -74,8 +73,8 @@ class Health:
         operations: Operations,
         recovery: Recovery,
         consistency: Consistency,
+        storage: StorageWatch,
         clock: Clock,
-        log: Log,
         version: str,
     ) -> None:
         self._store = store
@@ -84,32 +83,10 @@ class Health:
         self._operations = operations
         self._recovery = recovery
         self._consistency = consistency
+        self._storage = storage
         self._clock = clock
-        self._log = log
         self._version = version
         self._began = clock.monotonic()
-        self._store_fault = ""
-        self._store_fault_since: datetime | None = None
-
-    async def observe_store(self) -> None:
-        """Looks whether records can be written, and writes what waits for that.
-
-        Damaged ones are begun anew, and the next look at consistency finds what stands.
-        """
-        try:
-            if await self._store.mend():
-                self._operations.tell_left_over()
-            await self._store.check()
-            await self._operations.write_ends()
-        except AgentError as fault:
-            if self._store_fault_since is None:
-                self._store_fault_since = self._clock.now()
-                self._log.error("store does not answer", reason=fault.detail)
-            self._store_fault = fault.detail
-        else:
-            if self._store_fault_since is not None:
-                self._log.info("store answers again")
-            self._store_fault, self._store_fault_since = "", None
 
     def report(self) -> HealthReport:
         """How the agent is now."""
@@ -120,6 +97,8 @@ class Health:
         reasons = tuple(part.reason for part in parts if part.reason and part.state != "off")
         if (idle := self._idle_because()) and engine.state == "up":
             reasons = (*reasons, idle)
+        if self._storage.files.fault:
+            reasons = (*reasons, self._storage.files.fault)
         if self._store.short_of_room:
             reasons = (*reasons, f"{self._store.short_of_room} {_MAKE_ROOM}")
         if count := sum(d.pressing for d in self._consistency.report.differences):
@@ -139,7 +118,8 @@ class Health:
 
     def obstacles(self) -> tuple[str, ...]:
         """Why the agent cannot work at present; empty when it can."""
-        found = (self._engine(self._inventory.picture).reason, self._records().reason)
+        storage, engine = self._storage, self._engine(self._inventory.picture)
+        found = (engine.reason, storage.records.fault, storage.files.fault)
         reasons = tuple(reason for reason in found if reason)
         if not reasons and not self._operations.accepting:
             return (self._idle_because(),)
@@ -157,9 +137,10 @@ class Health:
         return Part(state="down", reason=picture.fault, since=picture.fault_since)
 
     def _records(self) -> Part:
-        if not self._store_fault:
+        records = self._storage.records
+        if not records.fault:
             return Part(state="up")
-        return Part(state="down", reason=self._store_fault, since=self._store_fault_since)
+        return Part(state="down", reason=records.fault, since=records.fault_since)
 
 
 def _heartbeat(status: HeartbeatStatus) -> Part:

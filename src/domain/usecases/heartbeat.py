@@ -26,6 +26,7 @@ from domain.usecases.host import HostWatch
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.news import News
 from domain.usecases.operations import Operations
+from domain.usecases.storage_watch import StorageWatch
 
 SAMPLES_SECONDS = 0.5
 """How long it takes after the start until the host's load can be told."""
@@ -56,7 +57,7 @@ class Heartbeat:
     """Sends one heartbeat after another; none ever while another is under way.
 
     Args:
-        news: tells when the Engine, or the agent's readiness to work, comes or goes.
+        news: tells when the Engine, storage, or the agent's readiness to work, comes or goes.
         max_containers: reported while the Engine has never answered, since zero would invite work.
     """
 
@@ -67,6 +68,7 @@ class Heartbeat:
         host: HostWatch,
         inventory: InventoryWatch,
         operations: Operations,
+        storage: StorageWatch,
         news: News,
         clock: Clock,
         log: Log,
@@ -78,6 +80,7 @@ class Heartbeat:
         self._host = host
         self._inventory = inventory
         self._operations = operations
+        self._storage = storage
         self._news = news
         self._clock = clock
         self._log = log
@@ -160,7 +163,7 @@ class Heartbeat:
 
     def _full_because(self) -> str:
         """Why the manager must not place work here; empty when it may."""
-        return self._inventory.picture.fault or self._operations.refusal
+        return self._inventory.picture.fault or self._operations.refusal or self._storage.fault
 
     async def _begin(self) -> None:
         """Waits until there is something to tell, spread for the agents of a fleet that starts."""

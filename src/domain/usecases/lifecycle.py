@@ -17,6 +17,7 @@ from domain.errors import (
     OperationCancelled,
     StepFailed,
 )
+from domain.memo import running
 from domain.names import EnvironmentName
 from domain.operations import (
     BY_MANAGER,
@@ -328,11 +329,14 @@ class Lifecycle:
         self, name: EnvironmentName, document: Document, planned: Planned
     ) -> None:
         """Lets model and record name other images, both or neither."""
-        await self._workspaces.replace_model(name, with_images(document, planned.by_service))
+        newer = with_images(document, planned.by_service)
+
+        def change(record: Environment) -> Environment:
+            return running(msgspec.structs.replace(record, images=planned.images), newer)
+
+        await self._workspaces.replace_model(name, newer)
         try:
-            await self._environments.update(
-                name, lambda record: msgspec.structs.replace(record, images=planned.images)
-            )
+            await self._environments.update(name, change)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._workspaces.replace_model(name, document)
@@ -353,7 +357,8 @@ class Lifecycle:
             await self._resources.remove_image(image.id)
 
     async def _project(self, name: EnvironmentName) -> Project:
-        project = await self._standing_projects.project(name)
+        record = await self._standing(name)
+        project = await self._standing_projects.project(name, modelled=record.modelled)
         if project is None:
             raise BundleRefused(
                 f"The Compose file of environment {name!r} is gone.", hint="Launch it again."

@@ -10,6 +10,7 @@ from domain.bundles import MAX_COMPOSE_FILE_BYTES
 from domain.compose_model import Document
 from domain.compose_policy.mounts import written_folders
 from domain.compose_policy.values import lies_in, normal_path
+from domain.errors import BundleRefused
 from domain.hardening import hardened
 from domain.memo import without_memo
 from domain.names import EnvironmentName, OperationId
@@ -37,13 +38,19 @@ class Standing:
         self._staging = staging
         self._log = log
 
-    async def project(self, name: EnvironmentName) -> Project | None:
+    async def project(self, name: EnvironmentName, *, modelled: bool) -> Project | None:
         """The project that stands, with its judged model; None where there is none.
 
         An earlier agent left only the Compose files, to which containers may have access. They are
         judged once, as they are then, and not read again.
 
+        Args:
+            name: of the environment.
+            modelled: an agent that keeps models deployed it. One made anew from its Compose files
+                would have neither its networks nor its limits.
+
         Raises:
+            BundleRefused: there should be a model, and somebody removed it.
             PolicyRefused: they ask for what this host does not allow.
             BundleRefused: they cannot be read for sure.
             StepFailed: Compose cannot read them.
@@ -51,6 +58,11 @@ class Standing:
         project = await self._workspaces.project(name)
         if project is None or project.model is not None:
             return project
+        if modelled:
+            raise BundleRefused(
+                f"The model that environment {name!r} runs is gone.",
+                hint="Deploy it again, or delete it.",
+            )
         with self._staging.look() as copy:
             try:
                 staged = await self._workspaces.snapshot(

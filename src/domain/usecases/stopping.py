@@ -40,7 +40,7 @@ class Stopping:
             fault.hint = f"Still running: {', '.join(running) or 'nothing'}."
             raise
         except StepFailed as fault:
-            await self._require_stopped(name, fault.output)
+            await self._require_stopped(name, fault.output or (fault.message,))
             raise
         await self._require_stopped(name)
 

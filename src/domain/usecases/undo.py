@@ -107,7 +107,8 @@ class Undo:
         state = earlier.record.state if earlier.record else EnvironmentState.RUNNING
         if stands and (not stopping or state is EnvironmentState.STOPPED):
             return state
-        return await self._restart(name, state, on_line, recreate=not stands)
+        modelled = earlier.record is not None and earlier.record.modelled
+        return await self._restart(name, state, on_line, recreate=not stands, modelled=modelled)
 
     async def _discard_images(self, operation: Operation) -> None:
         """Before the record tells that all is undone, so that this is repeated if it is cut off."""
@@ -124,11 +125,12 @@ class Undo:
         on_line: OutputLine,
         *,
         recreate: bool,
+        modelled: bool,
     ) -> EnvironmentState:
         """Makes the earlier containers anew; those of one that was stopped are not started."""
         stopped = state is EnvironmentState.STOPPED
         try:
-            project = await self._standing.project(name)
+            project = await self._standing.project(name, modelled=modelled)
             if project is None:
                 return EnvironmentState.STOPPED
             await self._compose.up(project, on_line, recreate=recreate, start=not stopped)

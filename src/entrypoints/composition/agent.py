@@ -29,6 +29,7 @@ from domain.usecases.prunable_kinds import (
     PrunableNetworks,
     PrunableVolumes,
 )
+from domain.usecases.storage_watch import StorageWatch
 from domain.usecases.system_pruning import SystemPruning
 from domain.usecases.told_records import ToldStore
 from entrypoints.agent import Agent
@@ -97,11 +98,20 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
             warning_seconds=settings.expiry_warning,
         ),
     )
+    storage = StorageWatch(
+        store=adapters.store,
+        workspaces=adapters.workspaces,
+        operations=changes.operations,
+        news=news,
+        clock=clock,
+        log=log,
+    )
     heartbeat = Heartbeat(
         manager=adapters.manager,
         host=host,
         inventory=inventory,
         operations=changes.operations,
+        storage=storage,
         news=news,
         clock=clock,
         log=log,
@@ -116,8 +126,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         operations=changes.operations,
         recovery=changes.recovery,
         consistency=changes.consistency,
+        storage=storage,
         clock=clock,
-        log=log,
         version=VERSION,
     )
     events = EventHub(runtime.events, clock, log)
@@ -167,6 +177,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         states=changes.states,
         heartbeat=heartbeat,
         health=health,
+        storage=storage,
         images=images,
         containers=containers,
         disk=DiskWatch(runtime.disk.usages, clock),

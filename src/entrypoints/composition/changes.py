@@ -322,12 +322,14 @@ class Changes:
             operations=self.operations,
             inventory=self._inventory,
             resources=self._runtime.resources,
+            workspaces=self._adapters.workspaces,
             states=self.states,
             environments=EnvironmentChecks(
                 environments=self._store.environments,
                 workspaces=self._adapters.workspaces,
                 operations=self.operations,
                 inventory=self._inventory,
+                resources=self._runtime.resources,
                 mending=self._mending,
                 restoring=Restoring(
                     environments=self._store.environments,

@@ -35,6 +35,7 @@ from adapters.docker.transfers import DockerTransfers
 from adapters.docker.volume_archives import DockerVolumeArchives
 from adapters.docker.volumes import DockerVolumes
 from adapters.docker_config import DockerConfig
+from adapters.held_folders import held
 from adapters.host_network import LinuxHostNetwork
 from adapters.httpx_manager import HttpxManager
 from adapters.iptables_firewall import IptablesFirewall
@@ -65,10 +66,13 @@ async def real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
 
     Raises:
         StoreUnavailable: the records cannot be opened.
-        StorageFailed: the folders cannot be made.
+        StorageFailed: the folders cannot be made, or are another agent's.
     """
     state = Path(settings.state_dir)
     clock, log = SystemClock(), StdlibLog()
+    # Before anything is read: what another agent does must not be taken for what was cut off.
+    for setting, folder in (("STATE_DIR", state), ("WORKSPACE_DIR", Path(settings.workspace_dir))):
+        stack.enter_context(held(folder, setting, log))
     store = await stack.enter_async_context(
         SqliteStore.open(state / "agent.db", log=log, reserve=Reserve(state / "reserve"))
     )
