@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import msgspec
 import pytest
 
 from adapters.memory.log import MemoryLog
-from adapters.sqlite.standing import copy_of
+from adapters.sqlite.rewriting import put_in_place
 from adapters.sqlite.store import SqliteStore
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
@@ -197,6 +198,9 @@ def unlinked(*suffixes: str) -> Callable[[Path], None]:
     return unlink
 
 
+gone = unlinked("", "-wal", "-shm")
+
+
 def emptied(path: Path) -> None:
     os.truncate(path, 0)
 
@@ -227,7 +231,7 @@ def without_folder(path: Path) -> None:
         unlinked(""),
         unlinked("-wal"),
         unlinked("-shm"),
-        unlinked("", "-wal", "-shm"),
+        gone,
         emptied,
         moved_away,
         replaced,
@@ -279,17 +283,72 @@ def test_nothing_is_left_of_a_copy_that_failed(tmp_path: Path) -> None:
     closed.close()
 
     with pytest.raises(sqlite3.Error):
-        copy_of(closed, tmp_path / "agent.db")
+        put_in_place(closed, tmp_path / "agent.db")
 
     assert list(tmp_path.glob("*")) == []
 
 
 async def test_a_copy_that_was_cut_off_goes_at_the_next_start(path: Path) -> None:
-    await anyio.Path(path.with_name("agent.db.copy")).write_bytes(b"half of it")
+    await anyio.Path(path.with_name(".agent.db.rewriting")).write_bytes(b"half of it")
 
     assert len(await names(path, MemoryLog())) == 40
 
     assert [p.name async for p in anyio.Path(path.parent).glob("*")] == ["agent.db"]
+
+
+KILLED_IN_REWRITING = """
+import os, signal, sys
+from pathlib import Path
+import anyio
+from adapters.memory.log import MemoryLog
+from adapters.sqlite.store import SqliteStore
+from tests.unit import test_sqlite_store as cases
+
+path, displace, left = Path(sys.argv[1]), getattr(cases, sys.argv[2]), int(sys.argv[3])
+
+def killing(move):
+    def moved(*arguments):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return move(*arguments)
+    return moved
+
+async def work():
+    async with SqliteStore.open(path, log=MemoryLog()) as store:
+        displace(path)
+        await store.environments.put(cases.environment("after"))
+        Path.rename, Path.replace = killing(Path.rename), killing(Path.replace)
+        await store.mend()
+
+anyio.run(work)
+"""
+
+
+@pytest.mark.parametrize(
+    ("displace", "moves"),
+    [("gone", 0), ("replaced", 0), ("replaced", 1), ("replaced", 2), ("replaced", 3)],
+)
+async def test_an_agent_that_is_killed_while_it_writes_again_loses_nothing(
+    path: Path, displace: str, moves: int
+) -> None:
+    command = [sys.executable, "-c", KILLED_IN_REWRITING, str(path), displace, str(moves)]
+    run = partial(subprocess.run, command, capture_output=True, check=False)
+    ended = await anyio.to_thread.run_sync(run)  # noqa: TID251 - another process
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+    assert len(await names(path, MemoryLog())) == 41
+    left = {p.name async for p in anyio.Path(path.parent).glob("*")}
+    assert {name for name in left if ".displaced-" not in name} == {"agent.db"}
+
+
+async def test_somebody_elses_copy_is_left_alone(path: Path) -> None:
+    await anyio.Path(path.with_name("agent.db.copy")).write_bytes(b"a backup")
+
+    await names(path, MemoryLog())
+
+    assert await anyio.Path(path.with_name("agent.db.copy")).read_bytes() == b"a backup"
 
 
 async def test_an_emptied_file_whose_content_nothing_else_holds_is_begun_anew(path: Path) -> None:

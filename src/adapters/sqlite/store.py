@@ -4,7 +4,6 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ import msgspec
 
 from adapters.sqlite.audit import SqliteAudit
 from adapters.sqlite.moments import move_all
+from adapters.sqlite.opened import OpenedFile
 from adapters.sqlite.records import (
     DOCUMENTS,
     SqliteBundles,
@@ -25,8 +25,8 @@ from adapters.sqlite.records import (
     SqliteTimeline,
 )
 from adapters.sqlite.reserve import Reserve
+from adapters.sqlite.rewriting import finish, put_in_place, set_aside
 from adapters.sqlite.room import checkpoint, convert, give_back, is_full, let_shrink
-from adapters.sqlite.standing import SUFFIXES, Standing, copy_of, discard_copy
 from domain.errors import StoreUnavailable
 from domain.moments import Shift
 from domain.ports.log import Log
@@ -61,7 +61,7 @@ class SqliteStore:
         path: Path,
         connection: sqlite3.Connection,
         *,
-        standing: Standing,
+        opened: OpenedFile,
         log: Log,
         check_seconds: float = CHECK_SECONDS,
         reserve: Reserve | None = None,
@@ -69,7 +69,7 @@ class SqliteStore:
     ) -> None:
         self._path = path
         self._connection = connection
-        self._standing = standing
+        self._opened = opened
         self._log = log
         self._held = False
         """Whether another process held the file when it was needed last."""
@@ -150,11 +150,11 @@ class SqliteStore:
         """
         with shortages_told():
             connection, short = await anyio.to_thread.run_sync(_open_with_room, path, log, reserve)
-            standing = await anyio.to_thread.run_sync(Standing, path, connection)
+            opened = await anyio.to_thread.run_sync(OpenedFile, path, connection)
         store = cls(
             path,
             connection,
-            standing=standing,
+            opened=opened,
             log=log,
             check_seconds=check_seconds,
             reserve=reserve,
@@ -197,7 +197,7 @@ class SqliteStore:
     def _mend(self) -> bool:
         with _translated(self._path), self._alone():
             others = self._look_for_others()
-            if not self._standing.displaced:
+            if not self._opened.displaced:
                 return others
             self._write_again()
             return True
@@ -205,7 +205,7 @@ class SqliteStore:
     def _look_for_others(self) -> bool:
         """Whether there are others' records now, or none any more since they were damaged."""
         try:
-            touched = self._standing.touched()
+            touched = self._opened.touched()
             if touched or self._suspect:
                 _look_through(self._connection)
         except (sqlite3.Error, msgspec.MsgspecError) as fault:
@@ -223,15 +223,13 @@ class SqliteStore:
 
     def _write_again(self) -> None:
         try:
-            copy = copy_of(self._connection, self._path)
+            aside = put_in_place(self._connection, self._path)
         except sqlite3.Error as fault:
             if not is_full(fault):
                 self._suspect = self._suspect or _tells_of_content(fault)
                 raise
             self._make_room()
-            copy = copy_of(self._connection, self._path)
-        aside = _set_aside(self._path, "displaced")
-        copy.replace(self._path)
+            aside = put_in_place(self._connection, self._path)
         self._log.error(
             "store displaced by others, written again",
             path=str(self._path),
@@ -245,7 +243,7 @@ class SqliteStore:
     def _take(self, connection: sqlite3.Connection) -> None:
         with self._environments.writing():
             self._connection = connection
-        self._standing = Standing(self._path, connection)
+        self._opened = OpenedFile(self._path, connection)
         self._suspect = self._held = False
 
     async def _in_time(self, work: Callable[[], T]) -> T:
@@ -386,7 +384,7 @@ def _open_with_room(
 def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
     with _translated(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        discard_copy(path)
+        finish(path)
         try:
             return _open(path)
         except _Damaged as fault:
@@ -394,7 +392,7 @@ def _open_or_begin_anew(path: Path, log: Log) -> sqlite3.Connection:
 
 
 def _begin_anew(path: Path, reason: str, log: Log) -> sqlite3.Connection:
-    aside = _set_aside(path, "damaged")
+    aside = set_aside(path, "damaged")
     log.error(
         "store damaged, set aside and begun anew", path=str(path), aside=str(aside), reason=reason
     )
@@ -475,17 +473,3 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
                 f"The records in {path} cannot be brought to schema {number}: {fault}.",
                 hint="Run the agent that wrote them, or move the file away.",
             ) from fault
-
-
-def _set_aside(path: Path, why: str) -> Path | None:
-    """Where what lies at the path is now; None if nothing lies there."""
-    # To the microsecond, so that an earlier one is not written over.
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = path.with_name(f"{path.name}.{why}-{moment}")
-    found = False
-    for suffix in SUFFIXES:
-        part = path.with_name(path.name + suffix)
-        if part.is_symlink() or part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
-            found = True
-    return aside if found else None
