@@ -302,15 +302,19 @@ class TestTelling:
         await change(world, "one", "rebuild")
         assert await kinds(world) == {}
 
-    async def test_networks_that_somebody_removed(self, world: World) -> None:
-        await deploy(world, "one", TWO_SERVICES)
-        del world.engine.networks["one_default"]
+    @pytest.mark.parametrize(("name", "network"), [("one", "one_default"), ("a_b", "a_b.default")])
+    async def test_networks_that_somebody_removed(
+        self, world: World, name: str, network: str
+    ) -> None:
+        await deploy(world, name, TWO_SERVICES)
+        assert await kinds(world) == {}
+        del world.engine.networks[network]
 
         (difference,) = (await look(world))["differences"]
 
-        assert (difference["kind"], difference["subject"]) == ("networks-missing", "one")
-        assert "one_default" in difference["detail"]
-        await change(world, "one", "rebuild")
+        assert (difference["kind"], difference["subject"]) == ("networks-missing", name)
+        assert network in difference["detail"]
+        await change(world, name, "rebuild")
         assert await kinds(world) == {}
 
     async def test_images_that_somebody_removed(self, world: World) -> None:

@@ -67,7 +67,6 @@ class DiskWorkspaces:
         self._began: tuple[int, int] | None = None
         """Which folder the root was when all was prepared."""
         self._check_seconds = check_seconds
-        self._checks = anyio.CapacityLimiter(1)
         self._limits = limits
         self._operations = root / ".agent" / "operations"
         self._removed = root / ".agent" / "removed"
@@ -123,15 +122,8 @@ class DiskWorkspaces:
                 )
             self._make_folders()
 
-        what = f"looking at {self._root}"
-        with anyio.move_on_after(self._check_seconds):
-            # With a thread of its own: a disk that hangs keeps that one and no other.
-            await self._storage.glance(what, work, self._checks)
-            return
-        raise StorageFailed(
-            f"The disk of {self._root} does not answer within {self._check_seconds:g} s.",
-            hint="Is the disk that holds WORKSPACE_DIR well?",
-        )
+        what = f"looking at {self._root} (WORKSPACE_DIR)"
+        await self._storage.glance(what, work, seconds=self._check_seconds)
 
     async def stage(self, operation: OperationId, name: EnvironmentName, bundle: Bundle) -> Project:
         """Unpacks a bundle into the operation's staging folder."""

@@ -29,6 +29,7 @@ class Storage:
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._glancing = threading.Lock()
 
     async def run(self, what: str, work: Callable[[], T]) -> T:
         """What ``work`` gives; it runs to its end even when the caller is cancelled.
@@ -48,19 +49,40 @@ class Storage:
         except OSError as fault:
             raise _translated(what, fault) from fault
 
-    async def glance(self, what: str, work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
-        """Like ``run``, for what is left alone in its thread where the caller is cancelled.
+    async def glance(self, what: str, work: Callable[[], T], *, seconds: float) -> T:
+        """Like ``run``, for what a disk that hangs may keep in its thread: that one and no other.
 
         Args:
             what: the work in words.
             work: does it.
-            limiter: whose threads it may keep.
+            seconds: how long it may take.
+
+        Raises:
+            StorageFull: the disk has no room.
+            StorageFailed: the disk refuses, or does not answer in time.
+            HostExhausted: there is no thread, memory or file for it.
         """
+
+        def alone() -> T:
+            # Whoever waits here gives up by himself.
+            if not self._glancing.acquire(timeout=seconds):
+                raise TimeoutError(errno.ETIMEDOUT, "it hangs")
+            try:
+                return work()
+            finally:
+                self._glancing.release()
+
         try:
-            with shortages_told():
-                return await anyio.to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+            with anyio.move_on_after(seconds), shortages_told():
+                return await anyio.to_thread.run_sync(
+                    alone, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+                )
         except OSError as fault:
             raise _translated(what, fault) from fault
+        raise StorageFailed(
+            f"The disk does not answer: {what} takes longer than {seconds:g} s.",
+            hint="Is the disk well?",
+        )
 
     async def clear(self, what: str, work: Callable[[], T]) -> T:
         """Like ``run``, for what takes away and may be repeated.

@@ -6,7 +6,7 @@ from functools import partial
 import anyio
 import msgspec
 
-from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
+from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL, resource_name
 from domain.consistency import DifferenceKind, Findings
 from domain.containers import Container, Inventory, Marked
 from domain.environments import Environment, EnvironmentState
@@ -221,7 +221,7 @@ class EnvironmentChecks:
             )
 
     async def _compare_networks(self, record: Environment, found: Findings, sight: Sight) -> None:
-        wanted = {f"{record.name}_{network}" for network in record.networks}
+        wanted = {resource_name(record.name, network) for network in record.networks}
         # Containers that are made anew get new networks with them.
         if wanted <= sight.networks or not self._inventory.picture.of_project(record.name):
             return

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import anyio
+import msgspec
 
 from domain.container_orders import ORDER_LABEL, OpenOrder
 from domain.errors import AgentError, EngineUnavailable, ResourceConflict, ResourceNotFound
@@ -42,6 +43,8 @@ class OpenOrders:
         self._clock = clock
         self._log = log
         self._at_work: set[str] = set()
+        self._changing = anyio.Lock()
+        """So that no record comes back that was taken away meanwhile: its container would go."""
 
     @asynccontextmanager
     async def carrying_out(self, name: str, volumes: Sequence[str] = ()) -> AsyncIterator[str]:
@@ -63,9 +66,10 @@ class OpenOrders:
         # Before it is written down, so that nobody takes it for one that was cut off.
         self._at_work.add(order.mark)
         try:
+            await self._leave_to(order)
             await self._records.put(order)
             yield order.mark
-            await self._records.remove(order.mark)
+            await self._forget(order.mark)
         except BaseException as fault:
             told = isinstance(fault, AgentError) and not isinstance(fault, EngineUnavailable)
             with anyio.move_on_after(UNDO_SECONDS, shield=True):
@@ -90,17 +94,32 @@ class OpenOrders:
                 late = self._clock.now() - order.at > LATE
                 await self._undo(order, may_come=not late)
 
+    async def _leave_to(self, newer: OpenOrder) -> None:
+        """Volumes that a newer order asks for are its own, and may soon hold something."""
+        if not newer.volumes:
+            return
+        async with self._changing:
+            for order in await self._records.list():
+                rest = tuple(name for name in order.volumes if name not in newer.volumes)
+                if rest != order.volumes:
+                    await self._records.put(msgspec.structs.replace(order, volumes=rest))
+
+    async def _forget(self, mark: str) -> None:
+        async with self._changing:
+            await self._records.remove(mark)
+
     async def _undo(self, order: OpenOrder, *, may_come: bool) -> None:
         """Removes what was made; the order is forgotten when nothing of it can come any more."""
         try:
-            removed = await self._removed(order)
-            for volume in order.volumes:
-                await self._remove_volume(volume, order.mark)
-            if removed:
+            if await self._removed(order):
                 self._log.warning("container that was not done is cleared away", name=order.name)
             elif may_come:
+                # It would bring its volumes with it.
                 return
-            await self._records.remove(order.mark)
+            known = await self._records.get(order.mark)
+            for volume in known.volumes if known is not None else ():
+                await self._remove_volume(volume, order.mark)
+            await self._forget(order.mark)
         except AgentError as fault:
             self._log.info("container not cleared away", container=order.name, reason=fault.detail)
 
