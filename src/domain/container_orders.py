@@ -194,7 +194,7 @@ class ContainerOrder(msgspec.Struct, frozen=True, kw_only=True):
             raise RequestUnreadable("Only a tmpfs has a size.", hint="Say type: tmpfs with it.")
         for name, limit in self.ulimits.items():
             if limit.hard != _NO_LIMIT and not 0 <= limit.soft <= limit.hard:
-                raise RequestUnreadable(f"ulimits.{name[:80]} is softer than it is hard.")
+                raise RequestUnreadable(f"ulimits.{name[:80]}: soft must not exceed hard.")
         if any("\0" in text for text in _texts(msgspec.to_builtins(self))):
             raise RequestUnreadable("There is a NUL character in the request.")
 

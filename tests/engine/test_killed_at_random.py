@@ -249,6 +249,7 @@ class Chaos:
     async def _check(self, agent: Process) -> None:
         """Waits until nothing is under way, and compares; again if a lifetime ends meanwhile."""
         new: list[Operation] = []
+        until = anyio.current_time() + _SETTLED_SECONDS
         while True:
             await self._settled(agent)
             told = records(self.root).operations
@@ -262,7 +263,7 @@ class Chaos:
             ]
             if not faults:
                 break
-            if records(self.root).operations == told:
+            if records(self.root).operations == told or anyio.current_time() > until:
                 raise Lost(self._told(faults, new))
         for name, expected in self._expected.items():
             self._expected[name] = seen(self._client, expected, name)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 
@@ -728,6 +729,14 @@ class TestLooking:
         assert (await look(world, "the-agent")).json()["env"] == {"A": "…"}
 
 
+async def is_waited_for(world: World) -> None:
+    """Returns when a call waits for a container, which it has looked at first."""
+    while not world.agent.events._followers:
+        await anyio.lowlevel.checkpoint()
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+
+
 class TestWaiting:
     """Waiting for a state."""
 
@@ -745,7 +754,7 @@ class TestWaiting:
         async with anyio.create_task_group() as group:
 
             async def end_soon() -> None:
-                await anyio.sleep(0.05)
+                await is_waited_for(world)
                 world.engine.stop("web", exit_code=3)
 
             group.start_soon(end_soon)
@@ -770,7 +779,7 @@ class TestWaiting:
         async with anyio.create_task_group() as group:
 
             async def restart_soon() -> None:
-                await anyio.sleep(0.05)
+                await is_waited_for(told)
                 told.engine.stop("web", exit_code=3)
                 told.engine.start(told.engine.containers["web"].id)
 
@@ -788,7 +797,7 @@ class TestWaiting:
         async with anyio.create_task_group() as group:
 
             async def end_soon() -> None:
-                await anyio.sleep(0.05)
+                await is_waited_for(told)
                 told.engine.stop("web", exit_code=3)
                 told.engine.remove("web")
 
@@ -803,7 +812,7 @@ class TestWaiting:
         async with anyio.create_task_group() as group:
 
             async def remove_soon() -> None:
-                await anyio.sleep(0.05)
+                await is_waited_for(world)
                 world.engine.remove("web")
 
             group.start_soon(remove_soon)
@@ -817,7 +826,7 @@ class TestWaiting:
         async with anyio.create_task_group() as group:
 
             async def remove_soon() -> None:
-                await anyio.sleep(0.05)
+                await is_waited_for(world)
                 world.engine.remove("web")
 
             group.start_soon(remove_soon)

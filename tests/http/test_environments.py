@@ -689,6 +689,16 @@ class TestDisk:
         assert "MIN_FREE_PERCENT" in answer.json()["detail"]
         assert not await exists(world, "one")
 
+    async def test_a_workspace_that_is_gone_takes_no_deploys(self, world: World) -> None:
+        await upload(world, WEB)
+        world.workspaces.fault = "The folder is gone."
+
+        body = {"bundle": next(iter(world.workspaces.bundles.library)), "name": "one"}
+        answer = await call(world, "POST", ENVIRONMENTS, body, WAIT)
+
+        assert (answer.status_code, answer.json()["detail"]) == (503, "The folder is gone.")
+        assert not await exists(world, "one")
+
     async def test_room_is_made_of_unused_images_oldest_first(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -40,12 +40,41 @@ async def test_a_body_where_none_is_taken_changes_nothing(world: World) -> None:
     assert await names(world) == ["web"]
 
 
-async def test_an_empty_object_says_nothing_and_is_no_fault(world: World) -> None:
+@pytest.mark.parametrize("text", ["{}", "{}\n", " { }\r\n", "null", "\n"])
+async def test_a_body_that_says_nothing_is_no_fault(world: World, text: str) -> None:
     await run(world, "web")
 
-    answer = await call(world, "POST", "/api/v1/containers/web/stop", {})
+    answer = await world.http.post("/api/v1/containers/web/stop", content=text, headers=KEY)
 
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "0", "x"])
+async def test_a_short_body_that_says_something_is_one(world: World, text: str) -> None:
+    await run(world, "web")
+
+    answer = await world.http.post("/api/v1/containers/web/stop", content=text, headers=KEY)
+
+    assert answer.status_code == 422
+
+
+async def test_a_parameter_with_two_values_is_refused_where_it_takes_one(world: World) -> None:
+    await run(world, "web")
+    world.engine.stop("web")
+
+    answer = await call(world, "POST", "/api/v1/containers/prune?dry_run=true&dry_run=false")
+
+    assert answer.status_code == 422
+    assert "dry_run is there 2 times" in answer.json()["detail"]
+    assert await names(world, all="true") == ["web"]
+    listed = await call(world, "GET", "/api/v1/containers?state=exited&state=dead")
+    assert listed.status_code == 200
+
+
+async def test_which_methods_there_are_is_told_whatever_the_query(world: World) -> None:
+    answer = await call(world, "OPTIONS", "/api/v1/containers?all=true")
+
+    assert answer.status_code < 300
 
 
 @pytest.mark.parametrize(

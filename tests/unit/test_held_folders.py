@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import re
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ def test_a_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_anothers_until_that_one_lets_go(tmp_path: Path) -> None:
-    log = MemoryLog()
+    log, told = MemoryLog(), re.escape(f"Another agent works in STATE_DIR={tmp_path}")
     with (
         held(tmp_path, "STATE_DIR", log),
-        pytest.raises(StorageFailed, match=f"Another agent works in STATE_DIR={tmp_path}"),
+        pytest.raises(StorageFailed, match=told),
         held(tmp_path, "STATE_DIR", log),
     ):
         pass

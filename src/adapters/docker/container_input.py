@@ -59,7 +59,7 @@ class ContainerInput:
     async def write(self, data: memoryview) -> int:
         """Writes what the container takes at once, or within a second; how many bytes.
 
-        None may mean that it never takes more: the Engine does not hang up on whoever writes to a
+        Zero may mean that it never takes more: the Engine does not hang up on whoever writes to a
         container that has ended. An ``OSError`` where it is known to read no more.
         """
         with shortages_told():

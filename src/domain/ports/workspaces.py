@@ -82,7 +82,7 @@ class Workspaces(Protocol):
     async def check(self) -> None:
         """Returns if the root is that of the agent's start; makes what lies beside it again.
 
-        Where a disk is no longer mounted, what were written now would be hidden by its return.
+        Where a disk is no longer mounted, what was written now would be hidden by its return.
 
         Raises:
             StorageFailed: it is gone, is another one, or does not answer.

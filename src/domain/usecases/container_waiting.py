@@ -1,5 +1,6 @@
 """Waits until a container is as somebody wants it."""
 
+from contextlib import suppress
 from enum import StrEnum
 
 import anyio
@@ -114,7 +115,8 @@ class _Ending:
 
     async def code(self) -> int | None:
         """The exit code of an end that was seen; None where no event tells of it in time."""
-        with anyio.move_on_after(_CODE_SECONDS):
+        # What was waited for has come, whatever becomes of the agent.
+        with anyio.move_on_after(_CODE_SECONDS), suppress(NotAccepting):
             while self._code is None:
                 await self.touched()
         return self._code

@@ -7,6 +7,7 @@ import anyio
 from domain.errors import AgentError, StorageFull
 from domain.ports.log import Log
 from domain.ports.store import Store
+from domain.ports.workspaces import Workspaces
 from domain.resources import FileSystem
 from domain.usecases.host import HostWatch
 
@@ -20,6 +21,7 @@ class Space:
     Args:
         host: sees the disks.
         store: the records, which hold some room for removals.
+        workspaces: the files, which must lie where they lay at the start.
         reclaim: makes room, and says whether it found anything to remove.
         log: told where no room could be made.
         min_free_percent: what must stay free on each disk.
@@ -29,6 +31,7 @@ class Space:
         self,
         host: HostWatch,
         store: Store,
+        workspaces: Workspaces,
         reclaim: Callable[[], Awaitable[bool]],
         log: Log,
         *,
@@ -36,6 +39,7 @@ class Space:
     ) -> None:
         self._host = host
         self._store = store
+        self._workspaces = workspaces
         self._reclaim = reclaim
         self._log = log
         self._min_free_percent = min_free_percent
@@ -53,9 +57,11 @@ class Space:
 
         Raises:
             StorageFull: there is not.
+            StorageFailed: the disk of the workspace is not there, or does not answer.
             StoreUnavailable: there is so little that not even records can be written.
         """
         await self._require_of_records()
+        await self._workspaces.check()
         disk = await self.short()
         if disk is not None:
             disk = await self.make_room()

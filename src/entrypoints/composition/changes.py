@@ -159,6 +159,7 @@ class Changes:
         return Space(
             self._host,
             self._store,
+            self._adapters.workspaces,
             self.housekeeping.reclaim,
             self._log,
             min_free_percent=self._settings.min_free_percent,

@@ -1,23 +1,25 @@
 """Refuses what a call would not read: a misspelt ``dry_run`` must not prune in earnest."""
 
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any, cast
 
-import anyio
 from litestar import Request
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.typing import FieldDefinition
 
-from domain.errors import RequestUnreadable
+from domain.errors import RequestTooLarge, RequestUnreadable
 from entrypoints.http.auth import Connection
+from entrypoints.http.bodies import chunks
 from entrypoints.http.query_parameters import query_parameters
 
 _PLACE = "/api/v1/"
 """Where it is refused; the manager's calls and what is scraped stay as lenient as they were."""
 
-_EMPTY_BYTES = len("{}")
-"""An empty object says nothing."""
+_SAY_NOTHING = frozenset({b"", b"{}", b"null"})
+"""Some clients always send one of these, with spaces and line ends as they like."""
 
-_PATIENCE_SECONDS = 5.0
+_MOST_BYTES = 16
 _WITH_BODIES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -25,22 +27,30 @@ async def refuse_unread(connection: Connection, handler: BaseRouteHandler) -> No
     """Guards a route; a coroutine, since Litestar would run a plain function in a thread.
 
     Raises:
-        RequestUnreadable: the query has a parameter that the call does not know, or there is a body
-            where it takes none.
+        RequestUnreadable: the query has a parameter that the call does not know, or twice where it
+            takes one value; or there is a body where it takes none.
+        RequestTooSlow: the body does not come.
     """
-    if not connection.scope["path"].startswith(_PLACE):
+    method = cast("str", connection.scope.get("method", "GET"))
+    if method == "OPTIONS" or not connection.scope["path"].startswith(_PLACE):
         return
-    known = tuple(query_parameters(handler))
-    for name in connection.query_params:
-        if name not in known:
-            raise RequestUnreadable(
-                f"This call has no parameter {name[:80]!r}.", hint=_in_the_query(known)
-            )
-    if not _takes_body(handler) and await _has_body(connection):
+    known = query_parameters(handler)
+    for name, values in connection.query_params.dict().items():
+        _require_read(name, len(values), known)
+    if method in _WITH_BODIES and not _takes_body(handler) and await _has_body(connection):
         raise RequestUnreadable("This call takes no body.", hint=_in_the_query(known))
 
 
-def _in_the_query(known: tuple[str, ...]) -> str:
+def _require_read(name: str, times: int, known: Mapping[str, FieldDefinition]) -> None:
+    if name not in known:
+        raise RequestUnreadable(
+            f"This call has no parameter {name[:80]!r}.", hint=_in_the_query(known)
+        )
+    if times > 1 and not known[name].is_non_string_sequence:
+        raise RequestUnreadable(f"{name} is there {times} times.", hint="Say it once.")
+
+
+def _in_the_query(known: Collection[str]) -> str:
     if not known:
         return "It takes nothing but its path."
     return f"What it takes stands in the query: {', '.join(known)}."
@@ -55,22 +65,14 @@ def _takes_body(handler: BaseRouteHandler) -> bool:
 
 
 async def _has_body(connection: Connection) -> bool:
-    scope: Any = connection.scope
-    if scope.get("method") not in _WITH_BODIES:
+    headers = connection.headers
+    if "transfer-encoding" not in headers and headers.get("content-length", "0") == "0":
         return False
-    if "transfer-encoding" in connection.headers:
-        return await _comes_with_something(cast("Request[Any, Any, Any]", connection))
-    length = connection.headers.get("content-length", "0")
-    return length.isdigit() and int(length) > _EMPTY_BYTES
-
-
-async def _comes_with_something(request: Request[Any, Any, Any]) -> bool:
-    """Whether a body whose length nobody told says anything."""
-    size = 0
-    with anyio.move_on_after(_PATIENCE_SECONDS):
-        async for piece in request.stream():
-            size += len(piece)
-            if size > _EMPTY_BYTES:
-                return True
-        return False
-    return True
+    body = b""
+    try:
+        pieces = chunks(cast("Request[Any, Any, Any]", connection), max_bytes=_MOST_BYTES)
+        async for piece in pieces:
+            body += piece
+    except RequestTooLarge:
+        return True
+    return b"".join(body.split()) not in _SAY_NOTHING
