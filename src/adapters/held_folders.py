@@ -2,16 +2,18 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import anyio.to_thread
 
 from domain.errors import StorageFailed
 from domain.ports.log import Log
 
 
-@contextmanager
-def held(folder: Path, setting: str, log: Log) -> Iterator[None]:
+@asynccontextmanager
+async def held(folder: Path, setting: str, log: Log) -> AsyncIterator[None]:
     """Keeps other agents out of a folder, which is made where there is none.
 
     The kernel lets go of it when the process ends, however that happens.
@@ -24,6 +26,14 @@ def held(folder: Path, setting: str, log: Log) -> Iterator[None]:
     Raises:
         StorageFailed: another agent has it, or it cannot be made.
     """
+    descriptor = await anyio.to_thread.run_sync(_taken, folder, setting, log)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(folder: Path, setting: str, log: Log) -> int:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -34,9 +44,10 @@ def held(folder: Path, setting: str, log: Log) -> Iterator[None]:
         ) from fault
     try:
         _lock(descriptor, folder, setting, log)
-        yield
-    finally:
+    except BaseException:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _lock(descriptor: int, folder: Path, setting: str, log: Log) -> None:

@@ -72,7 +72,7 @@ async def real_adapters(settings: Settings, stack: AsyncExitStack) -> Adapters:
     clock, log = SystemClock(), StdlibLog()
     # Before anything is read: what another agent does must not be taken for what was cut off.
     for setting, folder in (("STATE_DIR", state), ("WORKSPACE_DIR", Path(settings.workspace_dir))):
-        stack.enter_context(held(folder, setting, log))
+        await stack.enter_async_context(held(folder, setting, log))
     store = await stack.enter_async_context(
         SqliteStore.open(state / "agent.db", log=log, reserve=Reserve(state / "reserve"))
     )

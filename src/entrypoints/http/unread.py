@@ -1,7 +1,6 @@
 """Refuses what a call would not read: a misspelt ``dry_run`` must not prune in earnest."""
 
 from collections.abc import Collection, Mapping
-from functools import cache
 from typing import Any, cast
 
 from litestar import Request
@@ -56,7 +55,6 @@ def _in_the_query(known: Collection[str]) -> str:
     return f"What it takes stands in the query: {', '.join(known)}."
 
 
-@cache
 def _takes_body(handler: BaseRouteHandler) -> bool:
     """Whether a call takes a body: handlers read theirs themselves, and document what they take."""
     return (
