@@ -142,6 +142,36 @@ async def test_a_change_that_the_list_shows_late_is_seen_all_the_same(world: Wor
         assert world.shown() == [("a", ContainerState.PAUSED)]
 
 
+@pytest.mark.parametrize("state", [ContainerState.RESTARTING, ContainerState.REMOVING])
+async def test_the_end_of_a_wait_of_which_the_engine_does_not_tell_is_seen(
+    world: World, state: ContainerState
+) -> None:
+    container = world.engine.run("a", state=state)
+    async with world.running():
+        await world.clock.advance(3)
+        # So ends one that is stopped while it waits for its restart: no event tells of it.
+        ended = msgspec.structs.replace(container, state=ContainerState.EXITED)
+        world.engine.containers.data["a"] = ended
+        await world.clock.advance(0.9)
+        assert world.shown() == [("a", ContainerState.EXITED)]
+
+        world.containers.asked.clear()
+        await world.clock.advance(10)
+        assert world.containers.asked == []
+
+
+async def test_an_engine_that_is_away_is_not_asked_for_those_that_wait(world: World) -> None:
+    world.engine.run("a", state=ContainerState.RESTARTING)
+    async with world.running():
+        world.engine.fault = "is away"
+        world.stream.cut()
+        await world.clock.advance(1)
+        world.containers.asked.clear()
+        await world.clock.advance(10)
+
+        assert world.containers.asked == []
+
+
 async def test_what_happened_while_the_stream_was_cut_is_seen_when_it_is_back(
     world: World,
 ) -> None:
