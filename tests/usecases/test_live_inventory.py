@@ -16,7 +16,7 @@ from adapters.memory.runtime import MemoryContainers, MemoryEngineInfo
 from adapters.memory.streams import MemoryEvents
 from domain.containers import Container, ContainerState
 from domain.engine_events import EngineEvent, Gap
-from domain.errors import EngineUnavailable
+from domain.errors import EngineRefused, EngineUnavailable
 from domain.usecases.engine_events import EventHub
 from domain.usecases.inventory import MOST_SINGLE, InventoryWatch
 from domain.usecases.live_inventory import AGAIN_SECONDS, LiveInventory, touched
@@ -37,13 +37,28 @@ class CountedContainers(MemoryContainers):
         return await super().list(ids)
 
 
+class RefusableEvents(MemoryEvents):
+    """May be refused, as by a proxy that lets pass everything else."""
+
+    refused = False
+
+    @asynccontextmanager
+    async def follow(
+        self, *, since: int | None = None
+    ) -> AsyncIterator[AsyncIterator[EngineEvent | Gap]]:
+        if self.refused:
+            raise EngineRefused("Events are forbidden.")
+        async with super().follow(since=since) as events:
+            yield events
+
+
 class World:
     """An inventory that follows an in-memory Engine."""
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
         self.engine = MemoryEngine(Happenings(self.clock.now))
-        self.stream = MemoryEvents(self.engine)
+        self.stream = RefusableEvents(self.engine)
         self.containers = CountedContainers(self.engine)
         log = MemoryLog()
         self.inventory = InventoryWatch(
@@ -207,6 +222,24 @@ async def test_a_stream_that_is_cut_again_and_again_never_leaves_it_wrong_for_a_
         await world.clock.advance(1)
 
         assert world.shown() == world.real()
+
+
+async def test_an_engine_that_tells_no_events_is_looked_at_often_enough(world: World) -> None:
+    world.engine.run("a")
+    async with world.running():
+        world.stream.refused = True
+        world.stream.cut()
+        await world.clock.advance(60)
+        for number in range(10):
+            world.engine.run(f"c-{number}")
+            await world.clock.advance(0.9)
+            assert world.shown() == world.real()
+
+        world.stream.refused = False
+        await world.clock.advance(20)
+        world.containers.asked.clear()
+        await world.clock.advance(20)
+        assert world.containers.asked == []
 
 
 async def test_a_cut_is_noticed_at_once(world: World) -> None:

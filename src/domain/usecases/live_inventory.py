@@ -24,6 +24,9 @@ before its list shows them, and of others, such as a removal that failed, not at
 UNTOLD_SECONDS = 0.5
 """Pause between two looks at what may change without a word of the Engine."""
 
+UNHEARD_SECONDS = 0.7
+"""Pause between two looks at everything while the Engine answers, but does not tell its events."""
+
 _UNTOLD = frozenset({ContainerState.RESTARTING, ContainerState.REMOVING})
 """One that waits for its restart and is then stopped or killed is at its end at once, and a removal
 may fail: the Engine tells of neither."""
@@ -57,6 +60,7 @@ class LiveInventory:
             group.start_soon(self._look_again)
             group.start_soon(self._seek_events)
             group.start_soon(self._look_at_untold)
+            group.start_soon(self._look_unheard)
             with self._events.follow() as events:
                 while await events.news():
                     changed = touched(events.taken())
@@ -92,6 +96,12 @@ class LiveInventory:
         if not picture.engine_up:
             return frozenset()
         return frozenset(c.id for c in picture.containers if c.state in _UNTOLD)
+
+    async def _look_unheard(self) -> None:
+        while True:
+            await self._clock.sleep(UNHEARD_SECONDS)
+            if not self._events.listening and self._inventory.picture.engine_up:
+                await self._look(None)
 
     async def _look(self, changed: Touched) -> None:
         try:
