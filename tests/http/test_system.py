@@ -37,6 +37,25 @@ async def samples(world: World) -> dict[str, float]:
     }
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/health", "application/json"),
+        ("/system/info", "application/json"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/openapi.json", "application/json"),
+        ("/docs", "text/html; charset=utf-8"),
+    ],
+)
+async def test_what_is_sent_is_said_so_that_browsers_and_prometheus_take_it(
+    world: World, method: str, path: str, expected: str
+) -> None:
+    answer = await world.http.request(method, path)
+
+    assert answer.headers.get_list("content-type") == [expected]
+
+
 class TestHealth:
     async def test_all_is_well(self, world: World) -> None:
         answer = await world.http.get("/health")

@@ -16,7 +16,7 @@ from adapters.memory.runtime import MemoryContainers, MemoryEngineInfo
 from adapters.memory.streams import MemoryEvents
 from domain.containers import Container, ContainerState
 from domain.engine_events import EngineEvent, Gap
-from domain.errors import EngineUnavailable
+from domain.errors import EngineRefused, EngineUnavailable
 from domain.usecases.engine_events import EventHub
 from domain.usecases.inventory import MOST_SINGLE, InventoryWatch
 from domain.usecases.live_inventory import AGAIN_SECONDS, LiveInventory, touched
@@ -37,13 +37,28 @@ class CountedContainers(MemoryContainers):
         return await super().list(ids)
 
 
+class RefusableEvents(MemoryEvents):
+    """May be refused, as by a proxy that lets pass everything else."""
+
+    refused = False
+
+    @asynccontextmanager
+    async def follow(
+        self, *, since: int | None = None
+    ) -> AsyncIterator[AsyncIterator[EngineEvent | Gap]]:
+        if self.refused:
+            raise EngineRefused("Events are forbidden.")
+        async with super().follow(since=since) as events:
+            yield events
+
+
 class World:
     """An inventory that follows an in-memory Engine."""
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
         self.engine = MemoryEngine(Happenings(self.clock.now))
-        self.stream = MemoryEvents(self.engine)
+        self.stream = RefusableEvents(self.engine)
         self.containers = CountedContainers(self.engine)
         log = MemoryLog()
         self.inventory = InventoryWatch(
@@ -142,6 +157,36 @@ async def test_a_change_that_the_list_shows_late_is_seen_all_the_same(world: Wor
         assert world.shown() == [("a", ContainerState.PAUSED)]
 
 
+@pytest.mark.parametrize("state", [ContainerState.RESTARTING, ContainerState.REMOVING])
+async def test_the_end_of_a_wait_of_which_the_engine_does_not_tell_is_seen(
+    world: World, state: ContainerState
+) -> None:
+    container = world.engine.run("a", state=state)
+    async with world.running():
+        await world.clock.advance(3)
+        # So ends one that is stopped while it waits for its restart: no event tells of it.
+        ended = msgspec.structs.replace(container, state=ContainerState.EXITED)
+        world.engine.containers.data["a"] = ended
+        await world.clock.advance(0.9)
+        assert world.shown() == [("a", ContainerState.EXITED)]
+
+        world.containers.asked.clear()
+        await world.clock.advance(10)
+        assert world.containers.asked == []
+
+
+async def test_an_engine_that_is_away_is_not_asked_for_those_that_wait(world: World) -> None:
+    world.engine.run("a", state=ContainerState.RESTARTING)
+    async with world.running():
+        world.engine.fault = "is away"
+        world.stream.cut()
+        await world.clock.advance(1)
+        world.containers.asked.clear()
+        await world.clock.advance(10)
+
+        assert world.containers.asked == []
+
+
 async def test_what_happened_while_the_stream_was_cut_is_seen_when_it_is_back(
     world: World,
 ) -> None:
@@ -177,6 +222,24 @@ async def test_a_stream_that_is_cut_again_and_again_never_leaves_it_wrong_for_a_
         await world.clock.advance(1)
 
         assert world.shown() == world.real()
+
+
+async def test_an_engine_that_tells_no_events_is_looked_at_often_enough(world: World) -> None:
+    world.engine.run("a")
+    async with world.running():
+        world.stream.refused = True
+        world.stream.cut()
+        await world.clock.advance(60)
+        for number in range(10):
+            world.engine.run(f"c-{number}")
+            await world.clock.advance(0.9)
+            assert world.shown() == world.real()
+
+        world.stream.refused = False
+        await world.clock.advance(20)
+        world.containers.asked.clear()
+        await world.clock.advance(20)
+        assert world.containers.asked == []
 
 
 async def test_a_cut_is_noticed_at_once(world: World) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import anyio
 
+from domain.containers import ContainerState
 from domain.engine_events import EngineEvent, Gap
 from domain.errors import AgentError
 from domain.ports.clock import Clock
@@ -19,6 +20,16 @@ MOST_PAUSE_SECONDS = 0.5
 AGAIN_SECONDS = 0.4
 """When what has changed is looked at again: the Engine tells of some changes, such as a pause,
 before its list shows them, and of others, such as a removal that failed, not at all."""
+
+UNTOLD_SECONDS = 0.5
+"""Pause between two looks at what may change without a word of the Engine."""
+
+UNHEARD_SECONDS = 0.7
+"""Pause between two looks at everything while the Engine answers, but does not tell its events."""
+
+_UNTOLD = frozenset({ContainerState.RESTARTING, ContainerState.REMOVING})
+"""One that waits for its restart and is then stopped or killed is at its end at once, and a removal
+may fail: the Engine tells of neither."""
 
 _SHARE = 4
 """Looking may take one part of the time in so many and one more, however much happens."""
@@ -48,6 +59,8 @@ class LiveInventory:
         async with anyio.create_task_group() as group:
             group.start_soon(self._look_again)
             group.start_soon(self._seek_events)
+            group.start_soon(self._look_at_untold)
+            group.start_soon(self._look_unheard)
             with self._events.follow() as events:
                 while await events.news():
                     changed = touched(events.taken())
@@ -64,6 +77,31 @@ class LiveInventory:
         while True:
             await self._inventory.returned.wait()
             self._events.seek()
+
+    async def _look_at_untold(self) -> None:
+        """Looks again and again at those that wait for something; sleeps while there are none."""
+        while True:
+            looked = self._inventory.looked
+            waiting = self._waiting()
+            if waiting:
+                await self._clock.sleep(UNTOLD_SECONDS)
+                if self._inventory.picture.engine_up:
+                    await self._look(waiting)
+            else:
+                await looked.wait()
+
+    def _waiting(self) -> frozenset[str]:
+        """Those that may change untold; none while the Engine is away, as others look for it."""
+        picture = self._inventory.picture
+        if not picture.engine_up:
+            return frozenset()
+        return frozenset(c.id for c in picture.containers if c.state in _UNTOLD)
+
+    async def _look_unheard(self) -> None:
+        while True:
+            await self._clock.sleep(UNHEARD_SECONDS)
+            if not self._events.listening and self._inventory.picture.engine_up:
+                await self._look(None)
 
     async def _look(self, changed: Touched) -> None:
         try:

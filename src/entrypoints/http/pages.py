@@ -51,9 +51,9 @@ async def openapi(request: AnyRequest) -> Response[bytes]:
 @get("/docs", opt=MONITORING, include_in_schema=False)
 async def docs(request: AnyRequest) -> Response[bytes]:
     """This API to read; the page needs nothing from elsewhere."""
-    headers = {"content-security-policy": _POLICY}
+    headers = {"content-security-policy": _POLICY, "content-type": "text/html; charset=utf-8"}
     page = (await _written(request)).page
-    return Response(page, media_type=f"{MediaType.HTML}; charset=utf-8", headers=headers)
+    return Response(page, headers=headers)
 
 
 async def _written(request: AnyRequest) -> _Written:

@@ -187,7 +187,8 @@ async def metrics(request: AnyRequest) -> Response[str]:
     exposition: Exposition = request.app.state.exposition
     await _agent(request).container_usage.observe()
     text = await sync_to_thread(exposition.render)
-    return Response(text.decode(), media_type=_PROMETHEUS_TEXT)
+    # As a media type it would get its charset a second time, which Prometheus 3 cannot read.
+    return Response(text.decode(), headers={"content-type": _PROMETHEUS_TEXT})
 
 
 def _agent(request: AnyRequest) -> Agent:
