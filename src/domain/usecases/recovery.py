@@ -16,7 +16,6 @@ from domain.ports.clock import Clock
 from domain.ports.compose import Compose
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
-from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Workspaces
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
@@ -24,6 +23,7 @@ from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.mending import Mending
 from domain.usecases.open_orders import OpenOrders
+from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
 from domain.usecases.side_by_side import side_by_side
 
@@ -55,8 +55,8 @@ class Recovery:
         consistency: Consistency,
         clearing: Clearing,
         lifecycle: Lifecycle,
-        archives: VolumeArchives,
         orders: OpenOrders,
+        restores: OpenRestores,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -69,8 +69,8 @@ class Recovery:
         self._consistency = consistency
         self._clearing = clearing
         self._lifecycle = lifecycle
-        self._archives = archives
         self._orders = orders
+        self._restores = restores
         self._clock = clock
         self._log = log
         self._taken_up: set[OperationId] = set()
@@ -96,15 +96,8 @@ class Recovery:
                 seconds = round(self._clock.monotonic() - began, 1)
                 self._log.info("recovery done", seconds=seconds)
                 break
-        await self._finish_restores()
-
-    async def _finish_restores(self) -> None:
-        """Brings volumes in order; no operation needs to wait for that."""
-        try:
-            if helpers := await self._archives.end_left_over():
-                self._log.warning("restores of a killed agent ended", containers=helpers)
-        except AgentError as fault:
-            self._log.error("restores of a killed agent not ended", reason=fault.detail)
+        # No operation needs to wait for that.
+        await self._restores.clear()
 
     async def _once(self) -> None:
         await self._inventory.refresh()

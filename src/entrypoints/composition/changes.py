@@ -23,6 +23,7 @@ from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
 from domain.usecases.open_orders import OpenOrders
+from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
@@ -134,6 +135,12 @@ class Changes:
             volumes=self._runtime.volumes,
             clock=self._clock,
             log=self._log,
+        )
+
+    @cached_property
+    def restores(self) -> OpenRestores:
+        return OpenRestores(
+            archives=self._runtime.volume_archives, orders=self.orders, log=self._log
         )
 
     @cached_property
@@ -367,8 +374,8 @@ class Changes:
             mending=self._mending,
             consistency=self.consistency,
             clearing=self._clearing,
-            archives=self._runtime.volume_archives,
             orders=self.orders,
+            restores=self.restores,
             lifecycle=self.lifecycle,
             clock=self._clock,
             log=self._log,

@@ -125,6 +125,7 @@ def volume_calls(settings: Settings, adapters: Adapters, changes: Changes) -> Vo
             volumes=runtime.volumes,
             archives=runtime.volume_archives,
             screening=ScreenedVolumeArchives(),
+            orders=changes.orders,
             space=changes.space,
             rules=changes.policy,
             own_container=adapters.own_container,
