@@ -22,6 +22,7 @@ from domain.usecases.consistency import Consistency
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.mending import Mending
+from domain.usecases.open_commands import OpenCommands
 from domain.usecases.open_orders import OpenOrders
 from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
@@ -57,6 +58,7 @@ class Recovery:
         lifecycle: Lifecycle,
         orders: OpenOrders,
         restores: OpenRestores,
+        commands: OpenCommands,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -71,6 +73,7 @@ class Recovery:
         self._lifecycle = lifecycle
         self._orders = orders
         self._restores = restores
+        self._commands = commands
         self._clock = clock
         self._log = log
         self._taken_up: set[OperationId] = set()
@@ -97,6 +100,7 @@ class Recovery:
                 self._log.info("recovery done", seconds=seconds)
                 break
         # No operation needs to wait for that.
+        await self._commands.clear()
         await self._restores.clear()
 
     async def _once(self) -> None:

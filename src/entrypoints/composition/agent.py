@@ -165,6 +165,7 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         space=changes.space,
         housekeeping=changes.housekeeping,
         restores=changes.restores,
+        commands=changes.commands,
         protection=changes.protection,
         logs=runtime.logs,
         events=events,

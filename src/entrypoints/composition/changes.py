@@ -22,6 +22,7 @@ from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
+from domain.usecases.open_commands import OpenCommands
 from domain.usecases.open_orders import OpenOrders
 from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
@@ -134,6 +135,14 @@ class Changes:
             lookup=self._runtime.single.lookup,
             volumes=self._runtime.volumes,
             clock=self._clock,
+            log=self._log,
+        )
+
+    @cached_property
+    def commands(self) -> OpenCommands:
+        return OpenCommands(
+            records=self._store.open_commands,
+            commands=self._runtime.single.commands,
             log=self._log,
         )
 
@@ -376,6 +385,7 @@ class Changes:
             clearing=self._clearing,
             orders=self.orders,
             restores=self.restores,
+            commands=self.commands,
             lifecycle=self.lifecycle,
             clock=self._clock,
             log=self._log,

@@ -214,7 +214,7 @@ def single_containers(
         files=single.files,
         execution=ContainerExecution(
             access=access,
-            commands=single.commands,
+            commands=changes.commands,
             operations=changes.operations,
             clock=clock,
             at_once=settings.max_execs,
