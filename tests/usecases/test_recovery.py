@@ -217,6 +217,13 @@ async def test_what_was_restoring_when_the_agent_was_killed_is_ended(world: Worl
         assert after.log.named("restores that were cut off ended")
 
 
+async def test_secrets_that_were_being_written_when_the_agent_was_killed_go(world: World) -> None:
+    world.credentials.half_written = True
+
+    async with agent_on_twins(outside=world) as after:
+        assert not after.credentials.half_written
+
+
 async def test_restores_that_cannot_be_ended_do_not_keep_the_agent_closed(world: World) -> None:
     async def refuse(request: str, change: object) -> None:
         if request == "list helpers":

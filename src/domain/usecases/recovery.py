@@ -9,11 +9,18 @@ from functools import partial
 
 import anyio
 
-from domain.errors import AgentError, EngineRefused, EnvironmentNotFound, StorageFailed
+from domain.errors import (
+    AgentError,
+    EngineRefused,
+    EnvironmentNotFound,
+    StorageFailed,
+    StorageFull,
+)
 from domain.names import EnvironmentName, OperationId
 from domain.operations import BY_AGENT, Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose
+from domain.ports.credentials import KeptCredentials
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
 from domain.ports.workspaces import Workspaces
@@ -58,6 +65,7 @@ class Recovery:
         lifecycle: Lifecycle,
         orders: OpenOrders,
         restores: OpenRestores,
+        credentials: KeptCredentials,
         commands: OpenCommands,
         clock: Clock,
         log: Log,
@@ -73,6 +81,7 @@ class Recovery:
         self._lifecycle = lifecycle
         self._orders = orders
         self._restores = restores
+        self._credentials = credentials
         self._commands = commands
         self._clock = clock
         self._log = log
@@ -139,10 +148,11 @@ class Recovery:
 
     async def _tidy(self) -> None:
         """Removes files if it can: what stays takes up room, but must not keep the agent closed."""
-        try:
-            await self._clearing.run(self._workspaces.tidy)
-        except (StorageFailed, EngineRefused) as fault:
-            self._log.error("old files not removed", reason=fault.detail)
+        for tidy in (partial(self._clearing.run, self._workspaces.tidy), self._credentials.tidy):
+            try:
+                await tidy()
+            except (StorageFailed, StorageFull, EngineRefused) as fault:
+                self._log.error("old files not removed", reason=fault.detail)
 
     async def _mend(self, operations: Sequence[Operation]) -> None:
         """Undoes what cannot be finished: of one environment in order, of others side by side."""

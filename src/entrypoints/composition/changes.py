@@ -385,6 +385,7 @@ class Changes:
             clearing=self._clearing,
             orders=self.orders,
             restores=self.restores,
+            credentials=self._runtime.images.credentials,
             commands=self.commands,
             lifecycle=self.lifecycle,
             clock=self._clock,
