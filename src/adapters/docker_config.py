@@ -77,6 +77,15 @@ class DockerConfig:
         await self._change(change)
         return gone != [None]
 
+    async def tidy(self) -> None:
+        """Removes what an agent that was killed has left half written, as it may hold secrets."""
+        async with self._lock:
+            await self._run(self._remove_half_written)
+
+    def _remove_half_written(self) -> None:
+        for left in self._path.parent.glob(f".{FILE_NAME}-*"):
+            left.unlink()
+
     async def _change(self, change: Callable[[dict[str, Any]], None]) -> None:
         def work() -> None:
             whole = self._read()
@@ -109,9 +118,7 @@ class DockerConfig:
 
     def _write(self, whole: Mapping[str, Any]) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._path.parent.glob(f".{FILE_NAME}-*"):
-            # By an agent that was killed before it was done; it holds secrets.
-            left.unlink()
+        self._remove_half_written()
         # Made with mode 0600 from the first moment, and whole or not at all.
         descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{FILE_NAME}-")
         try:

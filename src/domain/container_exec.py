@@ -55,6 +55,19 @@ class ExecOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it can be sent anything; else its input is at its end from the beginning."""
 
 
+class OpenCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that runs, as it is written down before it begins."""
+
+    mark: str
+    """What the command and all that it starts are known by."""
+    container: str
+    """The container's identifier."""
+    execution: str
+    """The Engine's own name for it."""
+    user: str = ""
+    terminal: bool = False
+
+
 class OutputPiece(msgspec.Struct, frozen=True):
     """Some bytes that a command printed; all of a terminal are of ``stdout``."""
 

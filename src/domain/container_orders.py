@@ -33,11 +33,15 @@ _LISTS = (
 
 
 class OpenOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """That a container is being made, as it is written down before anything is done."""
+    """That a container is being made, or a volume restored that is made for it.
+
+    It is written down before anything is done.
+    """
 
     mark: str
     """What the container bears in ``ORDER_LABEL``, and the volumes that are made for it."""
     name: str
+    """Of the container; empty where a volume is restored."""
     volumes: tuple[str, ...] = ()
     """Names of the volumes that it asks for, be they there or not."""
     at: datetime

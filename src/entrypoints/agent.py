@@ -47,6 +47,8 @@ from domain.usecases.live_inventory import LiveInventory
 from domain.usecases.network_joining import NetworkJoining
 from domain.usecases.network_pruning import NetworkPruning
 from domain.usecases.networks import HostNetworks
+from domain.usecases.open_commands import OpenCommands
+from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
 from domain.usecases.ownership import Ownership
 from domain.usecases.protection import Protection
@@ -147,6 +149,8 @@ class Agent:
     audit: AuditTrail
     space: Space
     housekeeping: Housekeeping
+    restores: OpenRestores
+    commands: OpenCommands
     protection: Protection
     logs: ContainerLogs
     events: EventHub

@@ -65,6 +65,8 @@ async def run_workers(agent: Agent) -> None:
             partial(_follow_states, agent),
             partial(_every, agent, LIFETIME_SECONDS, partial(_if_open, agent, _lifetimes)),
             partial(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _clean)),
+            partial(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _commands)),
+            partial(_every, agent, CLEANING_SECONDS, partial(_if_open, agent, _restores)),
             partial(_every, agent, AUDIT_SECONDS, agent.audit.flush),
             agent.protection.run,
         ):
@@ -158,6 +160,14 @@ async def _if_open(agent: Agent, work: Callable[[Agent], Awaitable[None]]) -> No
 
 async def _lifetimes(agent: Agent) -> None:
     await agent.lifetimes.tick()
+
+
+async def _commands(agent: Agent) -> None:
+    await agent.commands.clear()
+
+
+async def _restores(agent: Agent) -> None:
+    await agent.restores.clear()
 
 
 async def _clean(agent: Agent) -> None:

@@ -12,7 +12,7 @@ from adapters.docker.container_exec import DockerContainerExec
 from adapters.memory.container_exec import MemoryContainerExec
 from adapters.memory.containers import MemoryContainerChanges
 from adapters.memory.engine import MemoryEngine
-from domain.container_exec import ExecOrder, TerminalSize
+from domain.container_exec import ExecOrder, OpenCommand, TerminalSize
 from domain.containers import PROJECT_LABEL
 from domain.errors import (
     CommandNotStarted,
@@ -212,6 +212,24 @@ class TestEnding:
                 assert await command.stop()
                 assert await command.exit_code() not in {0, None}
                 assert await command.receive() is None
+
+    @pytest.mark.parametrize("terminal", [None, SIZE])
+    async def test_whoever_was_told_of_it_can_end_it(
+        self, world: World, terminal: TerminalSize | None
+    ) -> None:
+        told: list[OpenCommand] = []
+
+        async def begins(command: OpenCommand) -> None:
+            told.append(command)
+
+        order = ExecOrder(command=("sleep", "600"), terminal=terminal, input=True)
+        async with world.commands.start(world.container, order, begins) as command:
+            assert not command.is_over
+            with anyio.fail_after(10):
+                assert await world.commands.end(told[0])
+                assert await world.commands.end(told[0])
+                assert await command.exit_code() not in {0, None}
+            assert command.is_over
 
     async def test_whoever_leaves_ends_it(self, world: World) -> None:
         with anyio.fail_after(5):

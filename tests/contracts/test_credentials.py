@@ -140,3 +140,21 @@ def _calls(config: DockerConfig) -> list[Callable[[], Awaitable[object]]]:
         lambda: config.put(HOST, JANA),
         lambda: config.remove(HOST),
     ]
+
+
+async def test_tidying_keeps_what_is_kept(kept: KeptCredentials) -> None:
+    await kept.tidy()
+    await kept.put(HOST, JANA)
+    await kept.tidy()
+
+    assert await kept.get(HOST) == JANA
+
+
+async def test_secrets_that_a_killed_agent_had_half_written_go(tmp_path: Path) -> None:
+    kept = DockerConfig(tmp_path)
+    await kept.put(HOST, JANA)
+    (tmp_path / f".{FILE_NAME}-abc").write_text("half a secret")
+
+    await kept.tidy()
+
+    assert os.listdir(tmp_path) == [FILE_NAME]  # noqa: PTH208

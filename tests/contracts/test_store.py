@@ -18,6 +18,7 @@ from adapters.memory.store import MemoryStore
 from adapters.sqlite.store import SqliteStore
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_exec import OpenCommand
 from domain.container_orders import OpenOrder
 from domain.environments import Environment, EnvironmentState, Hold, ServiceRecord
 from domain.errors import StoreUnavailable
@@ -240,6 +241,19 @@ async def test_a_removed_image_is_gone_and_may_be_removed_again(store: Store) ->
 
     assert await store.images.get("a:1") is None
     assert list(await store.images.list()) == []
+
+
+async def test_open_commands_are_kept_by_mark_until_they_are_removed(store: Store) -> None:
+    one, other = (OpenCommand(mark=mark, container="c", execution="e") for mark in "ab")
+    for command in (other, one):
+        await store.open_commands.put(command)
+    assert list(await store.open_commands.list()) == [one, other]
+
+    await store.open_commands.remove("a")
+    await store.open_commands.remove("a")
+
+    assert await store.open_commands.get("a") is None
+    assert await store.open_commands.get("b") == other
 
 
 async def test_open_orders_are_kept_by_mark_until_they_are_removed(store: Store) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ import anyio
 import httpx
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.support import engine
 from tests.support.agent_process import KEY, Process, agent_process
@@ -285,3 +287,28 @@ async def test_an_agent_that_sees_no_processes_of_the_host_ends_commands_too(
             await talk.until(b"sleep 601")
             talk.socket.transport.abort()
             await site.until_quiet(2)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+async def test_what_a_killed_agent_left_running_ends_with_the_next_start(
+    tmp_path: Path, host: engine.Host, terminal: bool
+) -> None:
+    async with agent_process(tmp_path) as agent, anyio.create_task_group() as group:
+        site = Site(agent, host)
+
+        async def run() -> None:
+            with suppress(httpx.HTTPError, ConnectionClosed):
+                if terminal:
+                    async with site.speak(command=["sleep", "601"]) as words:
+                        await words.to_end()
+                else:
+                    await site.run("sleep", "601", timeout="10m")
+
+        group.start_soon(run)
+        with anyio.fail_after(30):
+            while not any("sleep 601" in process for process in site.processes()):
+                await anyio.sleep(0.05)
+        await agent.kill()
+
+    async with agent_process(tmp_path):
+        await site.until_quiet(10)

@@ -5,7 +5,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
@@ -19,9 +20,10 @@ from adapters.docker.volume_scripts import REPLACE, STAGE
 from adapters.docker.volumes import DockerVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder
-from domain.errors import ResourceConflict, StorageFull
+from domain.errors import EngineUnavailable, ResourceConflict, StorageFull
 from tests.contracts.test_engine_volumes import engine_archives, packed
 from tests.support import engine
+from tests.support.cut_socket import cut_socket
 
 pytestmark = [pytest.mark.anyio, pytest.mark.engine]
 
@@ -142,6 +144,36 @@ async def test_what_was_about_to_take_its_place_does_so_at_the_next_start(
 
     left.pop_all()
     assert _run(host, volume, "cd /v; ls -A; cat a") == "a\nb\n1\n"
+
+
+async def test_what_could_not_be_undone_as_the_engine_was_away_is_undone_later(
+    host: engine.Host, client: EngineClient
+) -> None:
+    volume, owner = await _volume(host, client), f"owner-{uuid4().hex[:12]}"
+    await engine_archives(client, owner).write(volume, _once(packed({"old": b"1"})), clear=False)
+    with cut_socket(Path(engine.SOCKET.removeprefix("unix://"))) as way, ExitStack() as lost:
+        broken = EngineClient(way.url)
+        archives = DockerVolumeArchives(way.url, broken, agent_image=engine.BASE_IMAGE, owner=owner)
+        archive = packed({"new": b"2", "big": bytes(1_000_000)})
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield archive[:-5000]
+            await anyio.sleep(0.3)
+            lost.enter_context(way.away())
+            yield archive[-5000:]
+
+        with pytest.raises(EngineUnavailable):
+            await archives.write(volume, pieces(), clear=True)
+        assert _helpers(host, volume)
+        lost.close()
+        with pytest.raises(ResourceConflict, match="about to be cleared away"):
+            await archives.write(volume, _once(archive), clear=True)
+
+        assert await archives.end_left_over() >= 1
+
+        await broken.aclose()
+    assert _helpers(host, volume) == []
+    assert _run(host, volume, "cd /v; ls -A; cat old") == "old\n1"
 
 
 async def test_helpers_of_other_agents_are_left_alone(

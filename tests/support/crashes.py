@@ -224,6 +224,7 @@ _PARTS_OF_STORE = {
     "environments",
     "bundles",
     "images",
+    "open_commands",
     "open_orders",
     "operations",
     "timeline",

@@ -214,7 +214,14 @@ async def test_what_was_restoring_when_the_agent_was_killed_is_ended(world: Worl
 
     async with agent_on_twins(outside=world) as after:
         assert set(after.engine.containers) == {"somebody-elses"}
-        assert after.log.named("restores of a killed agent ended")
+        assert after.log.named("restores that were cut off ended")
+
+
+async def test_secrets_that_were_being_written_when_the_agent_was_killed_go(world: World) -> None:
+    world.credentials.half_written = True
+
+    async with agent_on_twins(outside=world) as after:
+        assert not after.credentials.half_written
 
 
 async def test_restores_that_cannot_be_ended_do_not_keep_the_agent_closed(world: World) -> None:
@@ -226,7 +233,7 @@ async def test_restores_that_cannot_be_ended_do_not_keep_the_agent_closed(world:
 
     async with agent_on_twins(outside=world) as after:
         assert (await after.http.get("/ready")).status_code == 200
-        assert after.log.named("restores of a killed agent not ended")
+        assert after.log.named("restores that were cut off not ended")
 
 
 class TestTakingOver:

@@ -22,7 +22,7 @@ from adapters.docker.host_processes import signal_session
 from adapters.docker.message_frames import Frames
 from adapters.docker.named import named, short
 from adapters.docker.refusals import refused
-from domain.container_exec import ExecOrder, OutputPiece, TerminalSize
+from domain.container_exec import ExecOrder, OpenCommand, OutputPiece, TerminalSize
 from domain.errors import (
     AgentError,
     CommandNotStarted,
@@ -31,6 +31,7 @@ from domain.errors import (
     ResourceConflict,
     ResourceNotFound,
 )
+from domain.ports.container_exec import Begins
 
 MARK = "CONTAINER_HOST_AGENT_EXEC"
 """The variable by which a command and whatever it starts are known."""
@@ -89,7 +90,7 @@ class DockerContainerExec:
 
     @asynccontextmanager
     async def start(
-        self, container_id: str, order: ExecOrder
+        self, container_id: str, order: ExecOrder, begins: Begins | None = None
     ) -> AsyncIterator["DockerRunningCommand"]:
         """A command; entering returns when it runs, or has run."""
         mark = uuid4().hex
@@ -97,6 +98,8 @@ class DockerContainerExec:
         env = {**order.env, MARK: mark}
         with named("container", container_id):
             await execution.create(engine_body(order, env), order.command[0])
+        if begins is not None:
+            await begins(execution.told(order, mark))
         command = DockerRunningCommand(self, execution, order, mark)
         try:
             with named("container", container_id):
@@ -106,6 +109,13 @@ class DockerContainerExec:
         finally:
             with anyio.move_on_after(STOP_SECONDS, shield=True):
                 await command.stop()
+
+    async def end(self, command: OpenCommand) -> bool:
+        """Ends one that was left running; whether it has ended for certain."""
+        size = TerminalSize(columns=80, rows=24) if command.terminal else None
+        order = ExecOrder(command=(), user=command.user, terminal=size)
+        execution = _Execution(self._client, command.container, command.execution)
+        return await DockerRunningCommand(self, execution, order, command.mark).stop()
 
     async def end_by(
         self, execution: "_Execution", user: str, mark: str, number: signal.Signals, *, all_of: bool
@@ -200,11 +210,16 @@ class DockerRunningCommand:
         await self._execution.ended()
         return self._execution.exit_code
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._execution.is_over
+
     async def stop(self) -> bool:
         """Ends it; whether it has ended for certain."""
         try:
             with anyio.fail_after(STOP_SECONDS):
-                if await self._execution.look():
+                if await self._execution.look() and not await self._execution.is_lost():
                     return True
                 await self.close_input()
                 return await self._stopped()
@@ -231,12 +246,13 @@ class DockerRunningCommand:
 class _Execution:
     """What the Engine knows of one command."""
 
-    def __init__(self, client: EngineClient, container_id: str) -> None:
+    def __init__(self, client: EngineClient, container_id: str, identifier: str = "") -> None:
         self._client = client
         self.container_id = container_id
-        self._what = ""
-        self._id = ""
+        self._what = f"running a command in container {short(container_id)}"
+        self._id = identifier
         self._version = ""
+        self._is_unknown = False
         self.pid = 0
         """In the Engine's own pid namespace; 0 before it has begun."""
         self.exit_code: int | None = None
@@ -246,6 +262,16 @@ class _Execution:
         """Lets the Engine know of it; nothing runs yet."""
         self._what = f"running {program[:80]} in container {short(self.container_id)}"
         self._id, self._version = await self._client.change(self._what, self._created(body))
+
+    def told(self, order: ExecOrder, mark: str) -> OpenCommand:
+        """What must be known to end it later."""
+        return OpenCommand(
+            mark=mark,
+            container=self.container_id,
+            execution=self._id,
+            user=order.user,
+            terminal=order.terminal is not None,
+        )
 
     def _created(self, body: Mapping[str, Any]) -> Any:
         def create(api: Any) -> tuple[str, str]:
@@ -274,6 +300,10 @@ class _Execution:
             await anyio.sleep(pause)
             pause = min(2 * pause, _LATER_LOOK_SECONDS)
         return self.pid != 0
+
+    async def is_lost(self) -> bool:
+        """Whether it may run though the Engine knows nothing of it, as one that was restarted."""
+        return self._is_unknown and await self.container_runs()
 
     async def container_runs(self) -> bool:
         """Whether its container runs now, and is not paused."""
@@ -305,8 +335,8 @@ class _Execution:
                     lambda api: api.exec_inspect(self._id),
                 )
         except (ResourceConflict, ResourceNotFound):
-            # Its container has ended, and the Engine knows nothing of it any more.
-            self.is_over = True
+            # As a rule its container has ended, and the Engine knows nothing of it any more.
+            self.is_over = self._is_unknown = True
             return True
         self.pid = found.get("Pid") or self.pid
         self.exit_code = found.get("ExitCode")

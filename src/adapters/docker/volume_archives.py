@@ -85,20 +85,21 @@ class DockerVolumeArchives:
         """Unpacks a tar into a volume that stands, all or nothing."""
         image = self._require_image()
         await self._require(name)
+        await self._require_in_order(name)
         stage = f"{STAGE}{token_hex(8)}"
         unpack = Script(task=Task.UNPACK, text=UNPACK, stage=stage, clear=clear)
         replace = Script(task=Task.REPLACE, text=REPLACE, stage=stage, clear=clear)
-        # It stands until all is done, so that the next start of a killed agent knows of it.
+        # It stands until all is done, so that whoever looks for what was left knows of it.
         async with self._helpers.writer(image, name, unpack) as container:
             try:
                 await self._unpack(container, chunks)
             except ResourceConflict:
                 raise
             except BaseException:
-                await self._discard(image, name, stage)
+                await self._discard(container, image, name, stage)
                 raise
             with anyio.CancelScope(shield=True):
-                await self._replace(image, name, replace)
+                await self._replace(container, image, name, replace)
 
     async def _unpack(self, container: str, chunks: AsyncIterable[bytes]) -> None:
         async with ContainerInput(self._base_url, container, self._senders) as entry:
@@ -126,43 +127,74 @@ class DockerVolumeArchives:
             rest = rest[taken:]
         return True
 
-    async def _discard(self, image: str, name: str, stage: str) -> None:
-        """What cannot be removed now goes with the next restore, or the agent's next start."""
-        script = Script(task=Task.DISCARD, text=DISCARD, stage=stage)
+    async def _discard(self, container: str, image: str, name: str, stage: str) -> None:
+        """What cannot be removed now goes with ``end_left_over``, which finds the container."""
+        self._helpers.keep(container)
         with anyio.move_on_after(_UNDO_SECONDS, shield=True), suppress(AgentError):
-            await self._helpers.run(image, name, script)
+            await self._discarded(container, image, name, stage)
+            await self._helpers.remove(container)
 
-    async def _replace(self, image: str, name: str, script: Script) -> None:
+    async def _discarded(self, container: str, image: str, name: str, stage: str) -> None:
+        # Else it may go on to write into what is being removed.
+        await self._helpers.halt(container)
+        script = Script(task=Task.DISCARD, text=DISCARD, stage=stage)
+        ended = await self._helpers.run(image, name, script)
+        if ended.status != 0:
+            raise EngineRefused(f"What was unpacked into volume {name!r} stays: {ended.output}")
+
+    async def _replace(self, container: str, image: str, name: str, script: Script) -> None:
         try:
             ended = await self._helpers.run(image, name, script)
         except (EngineUnavailable, EngineRefused) as fault:
+            self._helpers.keep(container)
             kind = EngineUnavailable if isinstance(fault, EngineUnavailable) else EngineRefused
             raise kind(
                 f"What volume {name!r} holds may be old, new or both: {fault.message}",
-                hint="Restore it again, with ?clear=true.",
+                hint="The agent brings it in order when the Engine is back: look into it then.",
             ) from fault
         if ended.status == NOT_EMPTY:
-            await self._discard(image, name, script.stage)
+            await self._discard(container, image, name, script.stage)
         _check(ended)
 
     async def end_left_over(self) -> int:
-        """Brings in order what a killed agent left; how many containers."""
+        """Brings in order what was left; how many containers."""
         found = await self._helpers.left_over()
+        stuck: dict[str, AgentError] = {}
         for helper in sorted(found, key=lambda one: one.task is not Task.REPLACE):
-            with suppress(ResourceNotFound):
-                await self._finish(helper)
-            await self._helpers.remove(helper.container)
+            if helper.stage and helper.stage in stuck:
+                continue
+            try:
+                await self._end(helper)
+            except AgentError as fault:
+                stuck[helper.stage] = fault
+        if stuck:
+            raise next(iter(stuck.values()))
         return len(found)
+
+    async def _end(self, helper: LeftHelper) -> None:
+        with suppress(ResourceNotFound):
+            await self._finish(helper)
+        await self._helpers.remove(helper.container)
 
     async def _finish(self, helper: LeftHelper) -> None:
         if helper.task is Task.REPLACE:
             await self._helpers.start(helper.container)
-            await self._helpers.end(helper.container)
+            ended = await self._helpers.end(helper.container)
+            if ended.status not in {0, NOT_EMPTY}:
+                raise EngineRefused(
+                    f"Volume {helper.volume!r} holds half of an archive: {ended.output}"
+                )
         elif helper.task in {Task.UNPACK, Task.DISCARD} and self._agent_image is not None:
-            # First of all the one that still writes.
-            await self._helpers.remove(helper.container)
             await self._require(helper.volume)
-            await self._discard(self._agent_image, helper.volume, helper.stage)
+            await self._discarded(helper.container, self._agent_image, helper.volume, helper.stage)
+
+    async def _require_in_order(self, name: str) -> None:
+        left = {helper.volume for helper in await self._helpers.left_over() if helper.stage}
+        if name in left:
+            raise ResourceConflict(
+                f"What an earlier restore left in volume {name!r} is about to be cleared away.",
+                hint="Try again in half a minute.",
+            )
 
     def _require_image(self) -> str:
         if self._agent_image is None:

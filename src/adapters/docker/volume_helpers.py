@@ -14,9 +14,10 @@ from docker import APIClient
 from docker.types import LogConfig
 
 from adapters.docker.client import EngineClient
+from adapters.docker.named import named
 from adapters.docker.removal import remove_container
 from domain.containers import HELPER_LABEL
-from domain.errors import AgentError, EngineUnavailable
+from domain.errors import AgentError, EngineUnavailable, ResourceNotFound
 
 T = TypeVar("T")
 
@@ -29,7 +30,6 @@ _EMPTY_IMAGE = "container-host-agent/empty:latest"
 _VOLUME_LABEL = "container-host-agent.volume"
 _TASK_LABEL = "container-host-agent.task"
 _STAGE_LABEL = "container-host-agent.stage"
-_RUN_LABEL = "container-host-agent.run"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 1.0
 
 
@@ -54,7 +54,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeftHelper(msgspec.Struct, frozen=True, kw_only=True):
-    """A helper whose agent has gone."""
+    """A helper that nobody is at any more."""
 
     container: str
     volume: str
@@ -81,8 +81,8 @@ class VolumeHelpers:
     def __init__(self, client: EngineClient, *, owner: str) -> None:
         self._client = client
         self._owner = owner
-        # What an agent itself has at work is not what an earlier one left.
-        self._run = token_hex(8)
+        self._at_work: set[str] = set()
+        self._kept: set[str] = set()
 
     @asynccontextmanager
     async def reader(self, volume: str) -> AsyncIterator[str]:
@@ -126,17 +126,28 @@ class VolumeHelpers:
     @asynccontextmanager
     async def _container(self, create: Callable[[APIClient, str], None]) -> AsyncIterator[str]:
         name = f"container-host-agent-volume-{token_hex(8)}"
+        self._at_work.add(name)
         try:
             await self._change("looking into a volume", lambda api: create(api, name))
             yield name
         finally:
-            # By its name, as its identifier may never have come.
-            with anyio.CancelScope(shield=True), suppress(AgentError):
-                await self.remove(name)
+            try:
+                with anyio.CancelScope(shield=True), suppress(AgentError):
+                    if name not in self._kept:
+                        # By its name, as its identifier may never have come.
+                        await self.remove(name)
+            finally:
+                self._at_work.discard(name)
+                self._kept.discard(name)
+
+    def keep(self, container: str) -> None:
+        """Lets a helper stand when its block ends, since what it was there for is to be done."""
+        self._kept.add(container)
 
     async def start(self, container: str) -> None:
         """Lets a script begin."""
-        await self._change("looking into a volume", lambda api: api.start(container))
+        with named("container", container):
+            await self._change("looking into a volume", lambda api: api.start(container))
 
     async def end(self, container: str) -> Ended:
         """How a script ended, once it has.
@@ -170,13 +181,18 @@ class VolumeHelpers:
         return str(last.decode(errors="replace")).strip()
 
     async def run(self, image: str, volume: str, script: Script) -> Ended:
-        """Runs a script to its end."""
+        """Runs a script to its end; its helper stands where nobody knows whether it came to it."""
         async with self.writer(image, volume, script) as container:
-            await self.start(container)
-            return await self.end(container)
+            try:
+                await self.start(container)
+                return await self.end(container)
+            except AgentError:
+                self.keep(container)
+                raise
 
     async def left_over(self) -> Sequence[LeftHelper]:
-        """Helpers of the owner that an earlier run of it made."""
+        """Helpers of the owner that nobody is at, in this life of the agent or an earlier one."""
+        at_work = set(self._at_work)
         filters = {"label": f"{HELPER_LABEL}={self._owner}"}
         rows = await self._client.ask(
             "looking for helpers", lambda api: api.containers(all=True, filters=filters)
@@ -184,8 +200,17 @@ class VolumeHelpers:
         return [
             _left(row["Id"], row["Labels"])
             for row in rows
-            if row["Labels"].get(_RUN_LABEL) != self._run
+            if (at_work | self._at_work).isdisjoint(n.lstrip("/") for n in row["Names"] or ())
         ]
+
+    async def halt(self, container: str) -> None:
+        """Ends what a helper runs, if it runs anything.
+
+        Raises:
+            AgentError: it may run on.
+        """
+        with suppress(ResourceNotFound), named("container", container):
+            await self._change("ending a helper", lambda api: api.stop(container, timeout=0))
 
     async def remove(self, container: str) -> None:
         """Removes a helper, running or not; one that has gone is fine."""
@@ -194,7 +219,6 @@ class VolumeHelpers:
     def _labels(self, volume: str, task: Task) -> dict[str, str]:
         return {
             HELPER_LABEL: self._owner,
-            _RUN_LABEL: self._run,
             _VOLUME_LABEL: volume,
             _TASK_LABEL: task.value,
         }

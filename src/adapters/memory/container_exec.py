@@ -9,9 +9,10 @@ import anyio
 
 from adapters.memory.engine import MemoryEngine
 from adapters.memory.references import found
-from domain.container_exec import ExecOrder, OutputPiece, TerminalSize
+from domain.container_exec import ExecOrder, OpenCommand, OutputPiece, TerminalSize
 from domain.containers import ContainerState
 from domain.errors import CommandNotStarted, ResourceConflict
+from domain.ports.container_exec import Begins
 
 STOPPED = 137
 """Exit code of a command that was ended."""
@@ -36,19 +37,29 @@ class MemoryContainerExec:
 
     @asynccontextmanager
     async def start(
-        self, container_id: str, order: ExecOrder
+        self, container_id: str, order: ExecOrder, begins: Begins | None = None
     ) -> AsyncIterator["MemoryRunningCommand"]:
         """A command; entering returns when it runs."""
         self._require_running(container_id, await self._name(container_id))
         command = MemoryRunningCommand(self._engine, container_id, order, self)
+        mark = self._engine.new_id()
+        if begins is not None:
+            await begins(OpenCommand(mark=mark, container=container_id, execution=mark))
         if fault := _fault(order):
             raise CommandNotStarted(fault)
         self.running.append(command)
+        self._engine.commands[mark] = command.stop
         try:
             yield command
         finally:
             with anyio.CancelScope(shield=True):
                 await command.stop()
+
+    async def end(self, command: OpenCommand) -> bool:
+        """Ends one that was left running; whether it has ended for certain."""
+        await self._engine.answer("end a command")
+        stop = self._engine.commands.get(command.execution)
+        return stop is None or await stop()
 
     async def _name(self, container_id: str) -> str:
         await self._engine.answer("run a command")
@@ -120,6 +131,11 @@ class MemoryRunningCommand:
         while not self._is_over():
             await self._advance()
         return None if self._down else self._code
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known to have ended."""
+        return self._over
 
     async def stop(self) -> bool:
         """Ends it; whether it has ended for certain."""

@@ -12,6 +12,8 @@ class MemoryCredentials:
 
     def __init__(self) -> None:
         self.kept: dict[str, RegistryCredentials] = {}
+        self.half_written = False
+        """Whether somebody left something half written; the twin's own calls leave nothing."""
 
     async def list(self) -> Sequence[KeptRegistry]:
         """The registries, sorted."""
@@ -35,3 +37,8 @@ class MemoryCredentials:
         """Forgets what is kept for a registry; whether there was anything."""
         await anyio.lowlevel.checkpoint()
         return self.kept.pop(registry, None) is not None
+
+    async def tidy(self) -> None:
+        """Removes what is half written."""
+        await anyio.lowlevel.checkpoint()
+        self.half_written = False

@@ -71,6 +71,8 @@ class MemoryEngine:
         self.erased: list[str] = []
         self.news = anyio.Event()
         """Set, and then replaced, when a container changes or prints."""
+        self.commands: dict[str, Callable[[], Awaitable[bool]]] = {}
+        """How commands in containers are ended that were ever started."""
         self.fault: str = ""
         self.hang: bool = False
         self.stuck: set[str] = set()

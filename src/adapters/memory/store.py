@@ -10,6 +10,7 @@ import msgspec
 
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_exec import OpenCommand
 from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.errors import AgentError, StoreUnavailable
@@ -35,6 +36,7 @@ class MemoryStore:
         self._environments = MemoryEnvironments(self, lambda record: record.name)
         self._bundles = MemoryBundleRecords(self, lambda record: record.digest)
         self._images = MemoryImages(self, lambda record: record.tag)
+        self._open_commands = MemoryOpenCommands(self, lambda record: record.mark)
         self._open_orders = MemoryOpenOrders(self, lambda record: record.mark)
         self._operations = MemoryOperations(self)
         self._timeline = MemoryTimeline(self)
@@ -54,6 +56,11 @@ class MemoryStore:
     def images(self) -> "MemoryImages":
         """Records of images."""
         return self._images
+
+    @property
+    def open_commands(self) -> "MemoryOpenCommands":
+        """Records of commands that run in containers."""
+        return self._open_commands
 
     @property
     def open_orders(self) -> "MemoryOpenOrders":
@@ -90,8 +97,10 @@ class MemoryStore:
         if not self.damaged:
             return False
         self.damaged, self.fault = False, None
-        for document in (self._environments, self._bundles, self._images, self._open_orders):
+        for document in (self._environments, self._bundles, self._images):
             document.forget()
+        for open_ones in (self._open_commands, self._open_orders):
+            open_ones.forget()
         for aged in (self._operations, self._timeline, self._audit):
             aged.forget()
         return True
@@ -175,6 +184,10 @@ class MemoryBundleRecords(_Documents[BundleDigest, BundleRecord]):
 
 class MemoryImages(_Documents[str, ImageRecord]):
     """Records of images."""
+
+
+class MemoryOpenCommands(_Documents[str, OpenCommand]):
+    """Records of commands that run in containers."""
 
 
 class MemoryOpenOrders(_Documents[str, OpenOrder]):

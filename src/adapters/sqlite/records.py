@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from domain.bundles import BundleRecord
+from domain.container_exec import OpenCommand
 from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.images import ImageRecord
@@ -133,6 +134,13 @@ class SqliteImages(_Documents[str, ImageRecord]):
 
     def __init__(self, store: Transactions) -> None:
         super().__init__(store, ImageRecord, "images", "tag", lambda record: record.tag)
+
+
+class SqliteOpenCommands(_Documents[str, OpenCommand]):
+    """Records of commands that run in containers."""
+
+    def __init__(self, store: Transactions) -> None:
+        super().__init__(store, OpenCommand, "open_commands", "mark", lambda record: record.mark)
 
 
 class SqliteOpenOrders(_Documents[str, OpenOrder]):
@@ -301,6 +309,7 @@ DOCUMENTS = (
     ("environments", Environment),
     ("bundles", BundleRecord),
     ("images", ImageRecord),
+    ("open_commands", OpenCommand),
     ("open_orders", OpenOrder),
     ("operations", Operation),
 )

@@ -20,6 +20,7 @@ from adapters.sqlite.records import (
     SqliteBundles,
     SqliteEnvironments,
     SqliteImages,
+    SqliteOpenCommands,
     SqliteOpenOrders,
     SqliteOperations,
     SqliteTimeline,
@@ -83,6 +84,7 @@ class SqliteStore:
         self._environments = SqliteEnvironments(self)
         self._bundles = SqliteBundles(self)
         self._images = SqliteImages(self)
+        self._open_commands = SqliteOpenCommands(self)
         self._open_orders = SqliteOpenOrders(self)
         self._operations = SqliteOperations(self)
         self._timeline = SqliteTimeline(self)
@@ -102,6 +104,11 @@ class SqliteStore:
     def images(self) -> SqliteImages:
         """Records of images."""
         return self._images
+
+    @property
+    def open_commands(self) -> SqliteOpenCommands:
+        """Records of commands that run in containers."""
+        return self._open_commands
 
     @property
     def open_orders(self) -> SqliteOpenOrders:

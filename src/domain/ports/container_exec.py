@@ -6,10 +6,13 @@ not answer or hangs up in the middle, and ``EngineRefused`` when it answers with
 own. Waiting for anything may be cancelled.
 """
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from domain.container_exec import ExecOrder, OutputPiece, TerminalSize
+from domain.container_exec import ExecOrder, OpenCommand, OutputPiece, TerminalSize
+
+Begins = Callable[[OpenCommand], Awaitable[None]]
 
 
 class RunningCommand(Protocol):
@@ -43,6 +46,11 @@ class RunningCommand(Protocol):
         """Waits for its end; its exit code, or None where it went down with its container."""
         ...
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is known to have ended."""
+        ...
+
     async def stop(self) -> bool:
         """Ends it, within some seconds; whether it has ended for certain.
 
@@ -56,15 +64,25 @@ class ContainerExec(Protocol):
     """Runs commands in containers, by their identifiers."""
 
     def start(
-        self, container_id: str, order: ExecOrder
+        self, container_id: str, order: ExecOrder, begins: Begins | None = None
     ) -> AbstractAsyncContextManager[RunningCommand]:
         """A command; entering returns when it runs, or has run.
 
-        The order is taken as it is: whoever calls has judged it.
+        Args:
+            container_id: where it runs.
+            order: what runs, taken as it is: whoever calls has judged it.
+            begins: is told of the command, and waited for, before it begins.
 
         Raises:
             ResourceNotFound: there is no such container.
             ResourceConflict: it does not run, or is paused.
             CommandNotStarted: there is no such program, user or folder in it.
+        """
+        ...
+
+    async def end(self, command: OpenCommand) -> bool:
+        """Ends one that ``begins`` was told of, maybe in an earlier life of the agent.
+
+        As ``RunningCommand.stop``: whether it has ended for certain.
         """
         ...

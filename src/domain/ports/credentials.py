@@ -27,3 +27,7 @@ class KeptCredentials(Protocol):
     async def remove(self, registry: str) -> bool:
         """Forgets what is kept for a registry; whether there was anything."""
         ...
+
+    async def tidy(self) -> None:
+        """Removes what an agent that was killed has left half written, as it may hold secrets."""
+        ...

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from domain.audit import AuditEntry, Outcome
 from domain.bundles import BundleRecord
+from domain.container_exec import OpenCommand
 from domain.container_orders import OpenOrder
 from domain.environments import Environment
 from domain.images import ImageRecord
@@ -85,6 +86,26 @@ class ImageRecords(Protocol):
         ...
 
     async def remove(self, tag: str) -> None:
+        """Takes a record away. May be repeated."""
+        ...
+
+
+class OpenCommandRecords(Protocol):
+    """Records of commands that run in containers."""
+
+    async def get(self, mark: str) -> OpenCommand | None:
+        """The record of one command."""
+        ...
+
+    async def list(self) -> Sequence[OpenCommand]:
+        """All records, sorted by mark."""
+        ...
+
+    async def put(self, command: OpenCommand) -> None:
+        """Writes a record, in place of an earlier one of the mark."""
+        ...
+
+    async def remove(self, mark: str) -> None:
         """Takes a record away. May be repeated."""
         ...
 
@@ -225,6 +246,11 @@ class Store(Protocol):
     @property
     def images(self) -> ImageRecords:
         """Records of images."""
+        ...
+
+    @property
+    def open_commands(self) -> OpenCommandRecords:
+        """Records of commands that run in containers."""
         ...
 
     @property

@@ -35,17 +35,19 @@ class VolumeArchives(Protocol):
 
         Raises:
             ResourceNotFound: there is no such volume.
-            ResourceConflict: it holds something that may not go, or the agent has no image to do it
-                with (``AGENT_IMAGE``).
+            ResourceConflict: it holds something that may not go, an earlier restore has left
+                something in it, or the agent has no image to do it with (``AGENT_IMAGE``).
             RequestUnreadable: that cannot be unpacked.
             StorageFull: it does not fit.
         """
         ...
 
     async def end_left_over(self) -> int:
-        """Brings in order what a killed agent left of reading and writing; how many containers.
+        """Brings in order what was left of reading and writing; how many containers that were.
 
-        What had been unpacked in part goes, what was about to take its place does so.
+        A killed agent leaves something, and one whose Engine was away. What had been unpacked in
+        part goes, what was about to take its place does so. May be called at any time, but by one
+        at a time.
         """
         ...
 

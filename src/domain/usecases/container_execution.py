@@ -11,8 +11,8 @@ from domain.container_exec import ExecOrder, judge
 from domain.containers import ContainerState
 from domain.errors import CapacityExceeded, NotAccepting, ResourceConflict
 from domain.ports.clock import Clock
-from domain.ports.container_exec import ContainerExec
 from domain.usecases.container_access import ContainerAccess
+from domain.usecases.open_commands import OpenCommands
 from domain.usecases.operations import Operations
 from domain.usecases.terminals import Terminal
 
@@ -48,7 +48,7 @@ class ContainerExecution:
 
     Args:
         access: finds containers.
-        commands: runs commands.
+        commands: runs commands, and ends them whatever happens.
         operations: knows whether the agent is open for work.
         clock: measures how long they took.
         at_once: how many may run at once.
@@ -59,7 +59,7 @@ class ContainerExecution:
         self,
         *,
         access: ContainerAccess,
-        commands: ContainerExec,
+        commands: OpenCommands,
         operations: Operations,
         clock: Clock,
         at_once: int,
@@ -102,7 +102,7 @@ class ContainerExecution:
         began, out, err = self._clock.monotonic(), _Kept(most_bytes), _Kept(most_bytes)
         code, stopped = None, True
         with self._place():
-            async with self._commands.start(container.id, order) as command:
+            async with self._commands.running(container.id, order) as command:
                 with self._until_end(seconds) as scope:
                     while (piece := await command.receive()) is not None:
                         (err if piece.stream == "stderr" else out).add(piece.data)
@@ -135,7 +135,7 @@ class ContainerExecution:
         """
         container = await self._ready(text, order)
         with self._place():
-            async with self._commands.start(container.id, order) as command:
+            async with self._commands.running(container.id, order) as command:
                 yield Terminal(command, self._until_end, container.name, self._idle_seconds)
 
     async def _ready(self, text: str, order: ExecOrder) -> ContainerDetails:

@@ -1,7 +1,7 @@
-"""Orders for single containers that are being carried out, so that none is left half done."""
+"""Orders for single containers, and volumes, that are being carried out: none stays half done."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import anyio
@@ -54,7 +54,7 @@ class OpenOrders:
         was there before does not bear the mark, and stays.
 
         Args:
-            name: of the container.
+            name: of the container; empty where volumes are made for something else.
             volumes: that it asks for, by their names.
 
         Raises:
@@ -73,21 +73,25 @@ class OpenOrders:
         except BaseException as fault:
             told = isinstance(fault, AgentError) and not isinstance(fault, EngineUnavailable)
             with anyio.move_on_after(UNDO_SECONDS, shield=True):
-                await self._undo(order, may_come=not told)
+                await self._undo(order, may_come=not told, mounted=not name)
             raise
         finally:
             self._at_work.discard(order.mark)
 
-    async def clear(self) -> None:
+    async def clear(self, *, restores: bool = False) -> None:
         """Undoes what was cut off, in this life of the agent or an earlier one.
 
         What cannot be undone now is left to the next time.
+
+        Args:
+            restores: volumes that were made to be restored, instead of containers; only once
+                nothing of the agent's own mounts them any more.
 
         Raises:
             StoreUnavailable: nobody knows what was.
         """
         for order in await self._records.list():
-            if order.mark in self._at_work:
+            if order.mark in self._at_work or restores is bool(order.name):
                 continue
             # It may have been done since they were listed; then its record has gone.
             if await self._records.get(order.mark) is not None:
@@ -108,23 +112,43 @@ class OpenOrders:
         async with self._changing:
             await self._records.remove(mark)
 
-    async def _undo(self, order: OpenOrder, *, may_come: bool) -> None:
-        """Removes what was made; the order is forgotten when nothing of it can come any more."""
+    async def _undo(self, order: OpenOrder, *, may_come: bool, mounted: bool = False) -> None:
+        """Removes what was made; the order is forgotten when nothing of it is to be removed later.
+
+        Args:
+            order: what was cut off.
+            may_come: whether the Engine may still bring something of it.
+            mounted: whether the agent itself may still mount its volumes; else those that are
+                mounted are somebody's by now.
+        """
         try:
-            if await self._removed(order):
-                self._log.warning("container that was not done is cleared away", name=order.name)
-            elif may_come:
+            removed = await self._removed(order)
+            if order.name and not removed and may_come:
                 # It would bring its volumes with it.
                 return
             known = await self._records.get(order.mark)
             for volume in known.volumes if known is not None else ():
-                await self._remove_volume(volume, order.mark)
+                gone = await self._volume_gone(volume, order.mark)
+                may_come = may_come or (mounted and gone is None)
+                removed = removed or (gone is True and not order.name)
+            if removed:
+                kind, name = ("container", order.name) if order.name else ("volume", *order.volumes)
+                self._log.warning(f"{kind} that was not done is cleared away", name=name)
+            elif may_come:
+                return
             await self._forget(order.mark)
         except AgentError as fault:
-            self._log.info("container not cleared away", container=order.name, reason=fault.detail)
+            self._log.info(
+                "what was not done is not cleared away",
+                container=order.name,
+                volumes=",".join(order.volumes),
+                reason=fault.detail,
+            )
 
     async def _removed(self, order: OpenOrder) -> bool:
-        """Whether there was something to remove."""
+        """Whether there was a container to remove."""
+        if not order.name:
+            return False
         try:
             found = await self._lookup.inspect(order.name)
         except ResourceNotFound:
@@ -134,8 +158,14 @@ class OpenOrders:
         await self._changes.remove(found.id, force=True, volumes=True)
         return True
 
-    async def _remove_volume(self, name: str, mark: str) -> None:
-        with suppress(ResourceNotFound, ResourceConflict):
-            # What others mount by now is theirs.
-            if (await self._volumes.inspect(name)).labels.get(ORDER_LABEL) == mark:
-                await self._volumes.remove(name)
+    async def _volume_gone(self, name: str, mark: str) -> bool | None:
+        """Whether it was removed; False where there was none to remove, None if it is mounted."""
+        try:
+            if (await self._volumes.inspect(name)).labels.get(ORDER_LABEL) != mark:
+                return False
+            await self._volumes.remove(name)
+        except ResourceNotFound:
+            return False
+        except ResourceConflict:
+            return None
+        return True

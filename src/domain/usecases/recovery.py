@@ -9,21 +9,29 @@ from functools import partial
 
 import anyio
 
-from domain.errors import AgentError, EngineRefused, EnvironmentNotFound, StorageFailed
+from domain.errors import (
+    AgentError,
+    EngineRefused,
+    EnvironmentNotFound,
+    StorageFailed,
+    StorageFull,
+)
 from domain.names import EnvironmentName, OperationId
 from domain.operations import BY_AGENT, Operation, OperationKind, OperationState
 from domain.ports.clock import Clock
 from domain.ports.compose import Compose
+from domain.ports.credentials import KeptCredentials
 from domain.ports.log import Log
 from domain.ports.store import OperationRecords
-from domain.ports.volume_archives import VolumeArchives
 from domain.ports.workspaces import Workspaces
 from domain.usecases.clearing import Clearing
 from domain.usecases.consistency import Consistency
 from domain.usecases.inventory import InventoryWatch
 from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.mending import Mending
+from domain.usecases.open_commands import OpenCommands
 from domain.usecases.open_orders import OpenOrders
+from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
 from domain.usecases.side_by_side import side_by_side
 
@@ -55,8 +63,10 @@ class Recovery:
         consistency: Consistency,
         clearing: Clearing,
         lifecycle: Lifecycle,
-        archives: VolumeArchives,
         orders: OpenOrders,
+        restores: OpenRestores,
+        credentials: KeptCredentials,
+        commands: OpenCommands,
         clock: Clock,
         log: Log,
     ) -> None:
@@ -69,8 +79,10 @@ class Recovery:
         self._consistency = consistency
         self._clearing = clearing
         self._lifecycle = lifecycle
-        self._archives = archives
         self._orders = orders
+        self._restores = restores
+        self._credentials = credentials
+        self._commands = commands
         self._clock = clock
         self._log = log
         self._taken_up: set[OperationId] = set()
@@ -96,15 +108,9 @@ class Recovery:
                 seconds = round(self._clock.monotonic() - began, 1)
                 self._log.info("recovery done", seconds=seconds)
                 break
-        await self._finish_restores()
-
-    async def _finish_restores(self) -> None:
-        """Brings volumes in order; no operation needs to wait for that."""
-        try:
-            if helpers := await self._archives.end_left_over():
-                self._log.warning("restores of a killed agent ended", containers=helpers)
-        except AgentError as fault:
-            self._log.error("restores of a killed agent not ended", reason=fault.detail)
+        # No operation needs to wait for that.
+        await self._commands.clear()
+        await self._restores.clear()
 
     async def _once(self) -> None:
         await self._inventory.refresh()
@@ -142,10 +148,11 @@ class Recovery:
 
     async def _tidy(self) -> None:
         """Removes files if it can: what stays takes up room, but must not keep the agent closed."""
-        try:
-            await self._clearing.run(self._workspaces.tidy)
-        except (StorageFailed, EngineRefused) as fault:
-            self._log.error("old files not removed", reason=fault.detail)
+        for tidy in (partial(self._clearing.run, self._workspaces.tidy), self._credentials.tidy):
+            try:
+                await tidy()
+            except (StorageFailed, StorageFull, EngineRefused) as fault:
+                self._log.error("old files not removed", reason=fault.detail)
 
     async def _mend(self, operations: Sequence[Operation]) -> None:
         """Undoes what cannot be finished: of one environment in order, of others side by side."""

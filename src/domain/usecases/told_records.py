@@ -15,6 +15,7 @@ from domain.ports.store import (
     BundleRecords,
     Environments,
     ImageRecords,
+    OpenCommandRecords,
     OpenOrderRecords,
     OperationRecords,
     Store,
@@ -243,6 +244,11 @@ class ToldStore:
     def images(self) -> ImageRecords:
         """Records of images."""
         return self._store.images
+
+    @property
+    def open_commands(self) -> OpenCommandRecords:
+        """Records of commands that run in containers."""
+        return self._store.open_commands
 
     @property
     def open_orders(self) -> OpenOrderRecords:

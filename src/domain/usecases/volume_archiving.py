@@ -1,17 +1,17 @@
 """Volumes as archives: backed up, and restored all or nothing."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-
-import anyio
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 from domain.compose_policy import PolicyRules
+from domain.container_orders import ORDER_LABEL
 from domain.engine_volumes import EngineVolume, VolumeOrder
-from domain.errors import AgentError, PolicyRefused, ResourceConflict, ResourceNotFound
+from domain.errors import PolicyRefused, ResourceConflict, ResourceNotFound
 from domain.findings import Finding
 from domain.ports.engine_volumes import EngineVolumes
 from domain.ports.volume_archives import VolumeArchives, VolumeScreening
 from domain.references import name_or_id
+from domain.usecases.open_orders import OpenOrders
 from domain.usecases.space import Space
 from domain.usecases.volumes import HostVolumes, OwnedVolume
 
@@ -35,6 +35,7 @@ class VolumeArchiving:
         volumes: EngineVolumes,
         archives: VolumeArchives,
         screening: VolumeScreening,
+        orders: OpenOrders,
         space: Space,
         rules: PolicyRules,
         own_container: str | None,
@@ -44,6 +45,7 @@ class VolumeArchiving:
         self._volumes = volumes
         self._archives = archives
         self._screening = screening
+        self._orders = orders
         self._space = space
         self._rules = rules
         self._own_container = own_container
@@ -96,16 +98,16 @@ class VolumeArchiving:
             RequestUnreadable: that is no tar, not a whole one, or one that leads elsewhere.
             RequestTooLarge: it is longer than may be.
             StorageFull: the disk is as good as full.
+            StoreUnavailable: that a volume is made for it cannot be written down.
         """
         with self._alone(name):
-            made = await self._prepare(name, force=force)
-            try:
+            if await self._stands(name, force=force):
                 await self._write(name, archive, clear=clear)
-            except BaseException:
-                if made:
-                    with anyio.CancelScope(shield=True), suppress(AgentError):
-                        await self._volumes.remove(name)
-                raise
+            else:
+                async with self._orders.carrying_out("", (name,)) as mark:
+                    order = VolumeOrder(name=name)
+                    await self._host_volumes.create(order, labels={ORDER_LABEL: mark})
+                    await self._write(name, archive, clear=clear)
         return await self._host_volumes.inspect(name)
 
     @contextmanager
@@ -118,13 +120,12 @@ class VolumeArchiving:
         finally:
             self._written.discard(name)
 
-    async def _prepare(self, name: str, *, force: bool) -> bool:
-        """Whether the volume was made for this."""
+    async def _stands(self, name: str, *, force: bool) -> bool:
+        """Whether there is such a volume, which then may be written."""
         try:
             volume = await self._volumes.inspect(name_or_id("volume", name))
         except ResourceNotFound:
-            await self._host_volumes.create(VolumeOrder(name=name))
-            return True
+            return False
         owned = await self._host_volumes.inspect(volume.name)
         self._require_readable(owned)
         await self._host_volumes.require_free(volume, force=force)
@@ -135,7 +136,7 @@ class VolumeArchiving:
                 hint="Remove them first, or add ?force=true.",
             )
         await self._space.require()
-        return False
+        return True
 
     async def _write(self, name: str, archive: AsyncIterable[bytes], *, clear: bool) -> None:
         screened = self._screening.screened(archive, max_bytes=self._max_bytes)

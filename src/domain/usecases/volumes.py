@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import anyio
@@ -23,6 +24,8 @@ _VOLUME = "volume"
 # Names that Docker makes up, and how they begin.
 _MADE_UP = re.compile(r"[0-9a-f]{64}")
 _BEGINNING = re.compile(r"[0-9a-f]{1,63}")
+
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 _Users = Mapping[str, Sequence[VolumeUser]]
 
@@ -132,8 +135,14 @@ class HostVolumes:
             raise ResourceAmbiguous(_VOLUME, reference)
         return found[0]
 
-    async def create(self, order: VolumeOrder) -> OwnedVolume:
+    async def create(
+        self, order: VolumeOrder, *, labels: Mapping[str, str] = _NO_LABELS
+    ) -> OwnedVolume:
         """Makes one; Docker makes a name up where the order has none.
+
+        Args:
+            order: what is asked for.
+            labels: of the agent's own, which nobody may ask for.
 
         Raises:
             InvalidReference: no volume can have the name.
@@ -149,7 +158,8 @@ class HostVolumes:
             # The Engine gives one that stands as if it were new.
             if any(volume.name == order.name for volume in await self._volumes.list()):
                 raise ResourceConflict(f"There is a volume {order.name!r} already.")
-            made = await self._volumes.create(order)
+            marked = msgspec.structs.replace(order, labels={**order.labels, **labels})
+            made = await self._volumes.create(marked)
         return await self._owned(made, {}, {})
 
     def _judge(self, order: VolumeOrder) -> None:

@@ -164,6 +164,8 @@ async def assemble(settings: Settings, adapters: Adapters) -> Agent:
         audit=changes.audit,
         space=changes.space,
         housekeeping=changes.housekeeping,
+        restores=changes.restores,
+        commands=changes.commands,
         protection=changes.protection,
         logs=runtime.logs,
         events=events,

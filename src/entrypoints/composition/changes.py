@@ -22,7 +22,9 @@ from domain.usecases.lifecycle import Lifecycle
 from domain.usecases.memos import Memos
 from domain.usecases.mending import Mending
 from domain.usecases.news import News
+from domain.usecases.open_commands import OpenCommands
 from domain.usecases.open_orders import OpenOrders
+from domain.usecases.open_restores import OpenRestores
 from domain.usecases.operations import Operations
 from domain.usecases.protection import Protection
 from domain.usecases.recovery import Recovery
@@ -134,6 +136,20 @@ class Changes:
             volumes=self._runtime.volumes,
             clock=self._clock,
             log=self._log,
+        )
+
+    @cached_property
+    def commands(self) -> OpenCommands:
+        return OpenCommands(
+            records=self._store.open_commands,
+            commands=self._runtime.single.commands,
+            log=self._log,
+        )
+
+    @cached_property
+    def restores(self) -> OpenRestores:
+        return OpenRestores(
+            archives=self._runtime.volume_archives, orders=self.orders, log=self._log
         )
 
     @cached_property
@@ -368,8 +384,10 @@ class Changes:
             mending=self._mending,
             consistency=self.consistency,
             clearing=self._clearing,
-            archives=self._runtime.volume_archives,
             orders=self.orders,
+            restores=self.restores,
+            credentials=self._runtime.images.credentials,
+            commands=self.commands,
             lifecycle=self.lifecycle,
             clock=self._clock,
             log=self._log,

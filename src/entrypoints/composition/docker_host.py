@@ -125,6 +125,7 @@ def volume_calls(settings: Settings, adapters: Adapters, changes: Changes) -> Vo
             volumes=runtime.volumes,
             archives=runtime.volume_archives,
             screening=ScreenedVolumeArchives(),
+            orders=changes.orders,
             space=changes.space,
             rules=changes.policy,
             own_container=adapters.own_container,
@@ -213,7 +214,7 @@ def single_containers(
         files=single.files,
         execution=ContainerExecution(
             access=access,
-            commands=single.commands,
+            commands=changes.commands,
             operations=changes.operations,
             clock=clock,
             at_once=settings.max_execs,
