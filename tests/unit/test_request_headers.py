@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from domain.errors import RequestUnreadable
 from entrypoints.http.request_headers import (
     MAX_WAIT_SECONDS,
+    accepted,
     content_digest,
     idempotency_key,
     last_event_id,
@@ -25,6 +26,42 @@ header_texts = st.one_of(
     st.text(),
     st.text(alphabet='wait=0159;, "\\:sh-26T+.Zkmgb\t\n٣'),
 )
+
+
+SSE, NDJSON, TEXT = "text/event-stream", "application/x-ndjson", "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        ([], TEXT),
+        ([""], TEXT),
+        (["*/*"], TEXT),
+        (["text/*"], TEXT),
+        (["text/html, application/xml;q=0.9, */*;q=0.8"], TEXT),
+        (["image/png"], TEXT),
+        ([NDJSON], NDJSON),
+        (["Application/X-NDJSON"], NDJSON),
+        (["application/x-ndjson; charset=utf-8"], NDJSON),
+        ([TEXT, NDJSON], NDJSON),
+        ([f"{SSE}, */*"], SSE),
+        ([f"{NDJSON}, {SSE}"], SSE),
+        ([f"{SSE};q=0.5, {NDJSON}"], NDJSON),
+        ([f"{NDJSON};q=0, {SSE};Q=0.001"], SSE),
+        ([f"{NDJSON};q=0"], TEXT),
+        ([f"{NDJSON};q=0.2, {TEXT};q=0.3"], TEXT),
+        ([f"{NDJSON};q=0.2, text/*;q=0.1"], NDJSON),
+        ([f"{NDJSON};q=much"], NDJSON),
+        ([f"x{NDJSON}, {SSE}s"], TEXT),
+    ],
+)
+def test_the_form_that_is_wanted_most(values: list[str], form: str) -> None:
+    assert accepted(values, (SSE, NDJSON, TEXT), otherwise=TEXT) == form
+
+
+@given(st.lists(header_texts))
+def test_no_wish_for_a_form_fails_a_request(values: list[str]) -> None:
+    assert accepted(values, (SSE, NDJSON), otherwise=SSE) in {SSE, NDJSON}
 
 
 @pytest.mark.parametrize(

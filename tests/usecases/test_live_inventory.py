@@ -52,13 +52,36 @@ class RefusableEvents(MemoryEvents):
             yield events
 
 
+class MutedEvents(RefusableEvents):
+    """May stand and tell nothing, as a connection that has died without a word."""
+
+    mute = False
+    begun = 0
+
+    @asynccontextmanager
+    async def follow(
+        self, *, since: int | None = None
+    ) -> AsyncIterator[AsyncIterator[EngineEvent | Gap]]:
+        self.begun += 1
+        async with super().follow(since=since) as events:
+            yield self._told(events, muted=False)
+
+    async def _told(
+        self, events: AsyncIterator[EngineEvent | Gap], *, muted: bool
+    ) -> AsyncIterator[EngineEvent | Gap]:
+        async for event in events:
+            muted = muted or self.mute
+            if not muted:
+                yield event
+
+
 class World:
     """An inventory that follows an in-memory Engine."""
 
     def __init__(self) -> None:
         self.clock = MemoryClock()
         self.engine = MemoryEngine(Happenings(self.clock.now))
-        self.stream = RefusableEvents(self.engine)
+        self.stream = MutedEvents(self.engine)
         self.containers = CountedContainers(self.engine)
         log = MemoryLog()
         self.inventory = InventoryWatch(
@@ -240,6 +263,42 @@ async def test_an_engine_that_tells_no_events_is_looked_at_often_enough(world: W
         world.containers.asked.clear()
         await world.clock.advance(20)
         assert world.containers.asked == []
+
+
+async def test_events_that_have_fallen_silent_are_sought_anew(world: World) -> None:
+    world.engine.run("a")
+    async with world.running():
+        await world.clock.advance(10)
+        await world.inventory.refresh()
+        world.stream.mute = True
+        world.engine.run("b")
+        await world.clock.advance(1)
+        world.stream.mute = False  # for streams that begin from now on
+        await world.inventory.refresh()
+        await world.clock.advance(2)
+        world.engine.run("c")
+        await world.clock.advance(0.1)
+
+        assert world.shown() == world.real()
+        assert world.stream.begun == 2
+
+
+async def test_events_that_tell_of_what_changes_are_left_alone(world: World) -> None:
+    world.engine.run("r", state=ContainerState.RESTARTING)
+    async with world.running():
+        for number in range(20):
+            world.engine.run(f"c-{number}")
+            await world.inventory.refresh()
+            await world.clock.advance(3)
+            world.engine.stop(f"c-{number}")
+            await world.clock.advance(0.1)
+        restarting = world.engine.containers["r"]
+        ended = msgspec.structs.replace(restarting, state=ContainerState.EXITED)
+        world.engine.containers.data["r"] = ended
+        await world.clock.advance(10)
+
+        assert world.shown() == world.real()
+        assert world.stream.begun == 1
 
 
 async def test_a_cut_is_noticed_at_once(world: World) -> None:

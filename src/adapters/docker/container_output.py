@@ -187,7 +187,8 @@ def _parameters(choice: OutputChoice, *, timestamps: bool) -> dict[str, str]:
     if choice.since is not None:
         asked["since"] = engine_time(choice.since)
     if choice.until is not None:
-        asked["until"] = engine_time(choice.until)
+        # Lines have nanoseconds: the microsecond that is the end is all of it before.
+        asked["until"] = f"{engine_time(choice.until)}999"
     return asked
 
 

@@ -1,5 +1,6 @@
 """One stream of the Engine's events for all who want to know what happens."""
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -114,10 +115,13 @@ class EventHub:
         self._whole_from = self._next
         self._newest = 0
         self._rest: anyio.CancelScope | None = None
+        self._stream: anyio.CancelScope | None = None
         self._begun = False
         self._ended = False
         self.listening = False
         """Whether the Engine tells of everything at the moment."""
+        self.heard_at = -math.inf
+        """When it last told something, by the clock that is never set."""
 
     async def run(self, *, since: int | None = None) -> None:
         """Follows until cancelled.
@@ -145,12 +149,8 @@ class EventHub:
         # A clock that was ahead for a while must not keep what happens since from being seen.
         self._next = min(self._next, self._now())
         try:
-            async with self._events.follow(since=self._next) as events:
-                async for item in events:
-                    self.listening = True
-                    if not self._is_known(item):
-                        self._note(item)
-                        self._hand_on(item)
+            with anyio.CancelScope() as self._stream:
+                await self._hear()
         except AgentError as fault:
             self._log.debug("events of the engine end", reason=fault.detail)
         finally:
@@ -158,6 +158,15 @@ class EventHub:
             if was_listening:
                 self._hand_on(Gap())
         return self._clock.monotonic() - began if was_listening else None
+
+    async def _hear(self) -> None:
+        async with self._events.follow(since=self._next) as events:
+            async for item in events:
+                self.listening = True
+                self.heard_at = self._clock.monotonic()
+                if not self._is_known(item):
+                    self._note(item)
+                    self._hand_on(item)
 
     async def _pause(self, seconds: float) -> bool:
         """Waits, but no longer than until ``seek``; whether that was called."""
@@ -171,6 +180,11 @@ class EventHub:
         """Ends the pause before the stream is sought again, for who has seen the Engine answer."""
         if self._rest is not None:
             self._rest.cancel()
+
+    def renew(self) -> None:
+        """Gives up the stream as it is, for who knows that it tells nothing any more."""
+        if self._stream is not None:
+            self._stream.cancel()
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp() * 1e6) * 1000

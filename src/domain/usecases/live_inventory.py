@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import anyio
 
-from domain.containers import ContainerState
 from domain.engine_events import EngineEvent, Gap
 from domain.errors import AgentError
 from domain.ports.clock import Clock
 from domain.ports.log import Log
 from domain.usecases.engine_events import EventHub
 from domain.usecases.inventory import InventoryWatch
+from domain.usecases.unheard_changes import UNTOLD, UnheardChanges
 
 PAUSE_SECONDS = 0.05
 """Pause after a look, in which what happens is gathered for the next one."""
@@ -26,10 +26,6 @@ UNTOLD_SECONDS = 0.5
 
 UNHEARD_SECONDS = 0.7
 """Pause between two looks at everything while the Engine answers, but does not tell its events."""
-
-_UNTOLD = frozenset({ContainerState.RESTARTING, ContainerState.REMOVING})
-"""One that waits for its restart and is then stopped or killed is at its end at once, and a removal
-may fail: the Engine tells of neither."""
 
 _SHARE = 4
 """Looking may take one part of the time in so many and one more, however much happens."""
@@ -51,6 +47,7 @@ class LiveInventory:
         self._events = events
         self._clock = clock
         self._log = log
+        self._unheard = UnheardChanges(inventory, events, clock, log)
         self._doubtful: Touched = NOTHING
         self._doubt = anyio.Event()
 
@@ -61,6 +58,7 @@ class LiveInventory:
             group.start_soon(self._seek_events)
             group.start_soon(self._look_at_untold)
             group.start_soon(self._look_unheard)
+            group.start_soon(self._unheard.run)
             with self._events.follow() as events:
                 while await events.news():
                     changed = touched(events.taken())
@@ -95,7 +93,7 @@ class LiveInventory:
         picture = self._inventory.picture
         if not picture.engine_up:
             return frozenset()
-        return frozenset(c.id for c in picture.containers if c.state in _UNTOLD)
+        return frozenset(c.id for c in picture.containers if c.state in UNTOLD)
 
     async def _look_unheard(self) -> None:
         while True:

@@ -26,6 +26,7 @@ from entrypoints.http.parameters import (
     Timestamps,
     Until,
 )
+from entrypoints.http.request_headers import accepted
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -43,7 +44,8 @@ Tail = Annotated[
 KEEP_ALIVE_SECONDS = 15.0
 """After how long a silence a follower is told that the stream still stands."""
 
-_TEXT = "text/plain; charset=utf-8"
+_PLAIN = "text/plain"
+_TEXT = f"{_PLAIN}; charset=utf-8"
 _NDJSON = "application/x-ndjson"
 
 # Whatever a container prints: no browser shall take it for a page.
@@ -99,7 +101,7 @@ async def read_container_logs(
     container = await agent.containers.access.find(reference)
     if container.log_config.type == "none":
         raise ResourceConflict(f"The Engine keeps no output of container {container.name!r}.")
-    form = _form(request.headers.get("accept", ""))
+    form = _form(request)
     if choice.follow:
         end_with_key(request)
     if form == _TEXT:
@@ -110,11 +112,10 @@ async def read_container_logs(
     return Stream(content, headers={**_HEADERS, "content-type": form})
 
 
-def _form(accept: str) -> str:
-    for form in (sse.MEDIA_TYPE, _NDJSON):
-        if form in accept:
-            return form
-    return _TEXT
+def _form(request: AnyRequest) -> str:
+    offered = (sse.MEDIA_TYPE, _NDJSON, _PLAIN)
+    form = accepted(request.headers.getall("accept", []), offered, otherwise=_PLAIN)
+    return _TEXT if form == _PLAIN else form
 
 
 async def _raw(

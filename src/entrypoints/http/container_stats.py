@@ -22,6 +22,7 @@ from entrypoints.http.parameters import (
     OfEnvironment,
 )
 from entrypoints.http.problems import problem_of
+from entrypoints.http.request_headers import accepted
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -104,7 +105,9 @@ async def all_container_stats(
 
 
 def _stream(request: AnyRequest, items: AsyncGenerator[ContainerStats | StatsList, None]) -> Stream:
-    form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
+    form = accepted(
+        request.headers.getall("accept", []), (_NDJSON, sse.MEDIA_TYPE), otherwise=sse.MEDIA_TYPE
+    )
     headers = {**sse.HEADERS, "content-type": form}
     end_with_key(request)
     return Stream(_written(request, items, form), headers=headers)

@@ -24,11 +24,13 @@ from entrypoints.http.parameters import (
     Since,
     Timestamps,
 )
+from entrypoints.http.request_headers import accepted
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
 
-_TEXT = "text/plain; charset=utf-8"
+_PLAIN = "text/plain"
+_TEXT = f"{_PLAIN}; charset=utf-8"
 _NDJSON = "application/x-ndjson"
 
 
@@ -70,7 +72,7 @@ async def read_logs(
         raise EnvironmentNotFound(environment)
     picture = await agent.inventory.require_engine()
     chosen = _chosen(picture.of_project(environment), service)
-    form = _form(request.headers.get("accept", ""))
+    form = _form(request)
     began = moment_or_ago(agent, since)
     if follow:
         end_with_key(request)
@@ -93,11 +95,10 @@ def _chosen(containers: Sequence[Container], service: str | None) -> Sequence[Co
     return chosen
 
 
-def _form(accept: str) -> str:
-    for form in (sse.MEDIA_TYPE, _NDJSON):
-        if form in accept:
-            return form
-    return _TEXT
+def _form(request: AnyRequest) -> str:
+    offered = (sse.MEDIA_TYPE, _NDJSON, _PLAIN)
+    form = accepted(request.headers.getall("accept", []), offered, otherwise=_PLAIN)
+    return _TEXT if form == _PLAIN else form
 
 
 async def _lines(

@@ -24,6 +24,7 @@ from entrypoints.http.parameters import (
     Until,
 )
 from entrypoints.http.problems import Problem, problem_of
+from entrypoints.http.request_headers import accepted
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
@@ -131,7 +132,9 @@ async def follow_events(
     )
     ids = request.headers.getall("last-event-id", [])
     told = agent.journal.follow(wanted, after=ids[0] if len(ids) == 1 else "", go_on=follow)
-    form = _NDJSON if _NDJSON in request.headers.get("accept", "") else sse.MEDIA_TYPE
+    form = accepted(
+        request.headers.getall("accept", []), (_NDJSON, sse.MEDIA_TYPE), otherwise=sse.MEDIA_TYPE
+    )
     written = _events if form == sse.MEDIA_TYPE else _lines
     content = written(told, lambda: _farewell(request, follow=follow))
     if follow:

@@ -32,9 +32,12 @@ from entrypoints.http.parameters import (
 )
 from entrypoints.http.problems import problem_of
 from entrypoints.http.registries import CredentialsRequest
+from entrypoints.http.request_headers import accepted
 from entrypoints.http.responses import problems
 
 AnyRequest = Request[Any, Any, Any]
+
+_JSON = "application/json"
 
 _TAR = "application/x-tar"
 _ARCHIVES = (_TAR, "application/gzip", "application/octet-stream")
@@ -94,7 +97,8 @@ async def pull_image(request: AnyRequest) -> Response[PulledImage] | Stream:
     wanted = await read_json(request, PullRequest)
     tell(request, target=wanted.image)
     key = await pulls.admitted(wanted.image, _credentials(wanted))
-    if sse.MEDIA_TYPE in request.headers.get("accept", ""):
+    accept = request.headers.getall("accept", [])
+    if accepted(accept, (sse.MEDIA_TYPE, _JSON), otherwise=_JSON) == sse.MEDIA_TYPE:
         headers = {**sse.HEADERS, "content-type": sse.MEDIA_TYPE}
         return Stream(_events(request, pulls, key), status_code=200, headers=headers)
     async with pulls.follow(key) as pull:

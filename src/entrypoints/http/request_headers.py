@@ -18,6 +18,10 @@ _MEMBER = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
 _PREFERENCE = re.compile(r'[ \t]*([^\s=;,"]+)[ \t]*(?:=[ \t]*("[^"]*"|[^;"]*))?')
 _WHOLE_NUMBER = re.compile(r"[0-9]+")
 
+# The media range itself, and how much it is wanted.
+_RANGE = re.compile(r"[ \t]*([^\s;,]+)")
+_QUALITY = re.compile(r";[ \t]*q[ \t]*=[ \t]*([01](?:\.[0-9]{0,3})?)[ \t]*(?:;|\Z)", re.IGNORECASE)
+
 _DIGEST = re.compile(r"([^\s=;:]+)=:([A-Za-z0-9+/]*={0,2}):[ \t]*(?:;.*)?", re.DOTALL)
 _SHA_256 = re.compile(r"[A-Za-z0-9+/]{43}=?")
 
@@ -45,6 +49,31 @@ def prefer_wait(values: Sequence[str]) -> float | None:
                 return None
             return min(float(wanted), MAX_WAIT_SECONDS)
     return None
+
+
+def accepted(values: Sequence[str], offered: Sequence[str], *, otherwise: str) -> str:
+    """The media type, of those that are offered, that a caller wants most (RFC 9110).
+
+    Ranges such as ``*/*`` want what comes to those who do not say.
+
+    Args:
+        values: every ``Accept`` header.
+        offered: media types without parameters; of those wanted alike, the first counts.
+        otherwise: the one of them for callers who do not say, or want none.
+    """
+    wanted: dict[str, float] = {}
+    for member in _members(values):
+        if found := _RANGE.match(member):
+            quality = _QUALITY.search(member)
+            wanted[found[1].lower()] = float(quality[1]) if quality else 1.0
+
+    def quality_of(media_type: str) -> float:
+        if media_type != otherwise or media_type in wanted:
+            return wanted.get(media_type, 0.0)
+        return wanted.get(f"{media_type.partition('/')[0]}/*", wanted.get("*/*", 0.0))
+
+    best = max(offered, key=quality_of)
+    return best if quality_of(best) else otherwise
 
 
 def content_digest(values: Sequence[str]) -> bytes | None:
