@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ import pytest
 from adapters.docker.client import EngineClient
 from adapters.docker.volume_archives import DockerVolumeArchives
 from adapters.docker.volume_helpers import Script, Task, VolumeHelpers
-from adapters.docker.volume_scripts import REPLACE, STAGE
+from adapters.docker.volume_scripts import FULL, REPLACE, STAGE, UNPACK
 from adapters.docker.volumes import DockerVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder
@@ -98,6 +99,25 @@ async def test_an_archive_that_does_not_fit_is_refused_as_such(
         await engine_archives(client).write(
             order.name, _once(packed({"f": bytes(10_000_000)})), clear=False
         )
+
+
+@pytest.mark.parametrize(
+    ("archive", "status"),
+    [(packed({"f": bytes(10_000_000)}), FULL), (b"no archive at all", 1), (packed({"f": b"1"}), 0)],
+    ids=["too large", "broken", "whole"],
+)
+async def test_a_script_without_room_says_so_without_words(
+    host: engine.Host, archive: bytes, status: int
+) -> None:
+    room = ("--tmpfs", "/volume:size=1m", "--env", "STAGE=s", "--env", "CLEAR=no")
+    quiet = ("--rm", "--interactive", "--network", "none", "--log-driver", "none")
+    command = ["docker", "run", *quiet, *room, engine.BASE_IMAGE, "sh", "-c", UNPACK]
+
+    # What it reads no more is not told to whoever sends.
+    run = partial(subprocess.run, command, input=archive, capture_output=True, check=False)
+    ended = await anyio.to_thread.run_sync(run)
+
+    assert ended.returncode == status
 
 
 async def test_without_an_image_the_agent_says_what_it_lacks(

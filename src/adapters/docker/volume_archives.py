@@ -17,7 +17,7 @@ from adapters.docker.container_input import ContainerInput
 from adapters.docker.named import named
 from adapters.docker.streams import Answer, Feed, Streams
 from adapters.docker.volume_helpers import Ended, LeftHelper, Script, Task, VolumeHelpers
-from adapters.docker.volume_scripts import DISCARD, NOT_EMPTY, REPLACE, STAGE, UNPACK
+from adapters.docker.volume_scripts import DISCARD, FULL, NOT_EMPTY, REPLACE, STAGE, UNPACK
 from domain.errors import (
     AgentError,
     EngineRefused,
@@ -215,7 +215,7 @@ def _check(ended: Ended) -> None:
         raise ResourceConflict(
             "The volume holds something already.", hint="Add ?clear=true to replace it."
         )
-    if ended.status != 0 and _FULL.search(ended.output):
+    if ended.status == FULL or (ended.status != 0 and _FULL.search(ended.output)):
         raise StorageFull(
             "The volume has no room for the archive.",
             hint="What it held and the archive must both fit until the restore is done.",
