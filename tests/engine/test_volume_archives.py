@@ -196,6 +196,24 @@ async def test_what_could_not_be_undone_as_the_engine_was_away_is_undone_later(
     assert _run(host, volume, "cd /v; ls -A; cat old") == "old\n1"
 
 
+async def test_whoever_ends_does_not_wait_for_a_long_replacement_which_goes_on(
+    host: engine.Host, client: EngineClient
+) -> None:
+    volume, owner = await _volume(host, client), f"owner-{uuid4().hex[:12]}"
+    helpers = VolumeHelpers(client, owner=owner)
+    long = "sleep 9; echo > /volume/done"
+    script = Script(task=Task.REPLACE, text=long, stage=f"{STAGE}0123", clear=True)
+    began = anyio.current_time()
+
+    with anyio.move_on_after(0.5):
+        await helpers.run(engine.BASE_IMAGE, volume, script)
+
+    assert anyio.current_time() - began < 9
+    assert len(_helpers(host, volume)) == 1
+    assert await engine_archives(client, owner).end_left_over() == 1
+    assert _run(host, volume, "ls -A /v") == "done\n"
+
+
 async def test_helpers_of_other_agents_are_left_alone(
     host: engine.Host, client: EngineClient
 ) -> None:

@@ -96,8 +96,10 @@ class DockerVolumeArchives:
             except BaseException:
                 await self._discard(container, image, name, stage)
                 raise
-            with anyio.CancelScope(shield=True):
-                await self._replace(container, image, name, replace)
+            # It stands where that is cut off, so that it is finished, or undone, later.
+            self._helpers.keep(container)
+            await self._replace(container, image, name, replace)
+            self._helpers.keep(container, kept=False)
 
     async def _unpack(self, container: str, chunks: AsyncIterable[bytes]) -> None:
         async with ContainerInput(self._base_url, container, self._senders) as entry:
@@ -144,7 +146,6 @@ class DockerVolumeArchives:
         try:
             ended = await self._helpers.run(image, name, script)
         except (EngineUnavailable, EngineRefused) as fault:
-            self._helpers.keep(container)
             raise type(fault)(
                 f"What volume {name!r} holds may be old, new or both: {fault.message}",
                 hint="The agent brings it in order when the Engine is back: look into it then.",
