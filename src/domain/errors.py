@@ -32,6 +32,7 @@
     │   ├── StepTimedOut         a step of a deploy took too long
     │   └── StopFailed           containers run on that were told to stop
     ├── EngineRefused            the Docker Engine answered with an error
+    │   └── EngineFull           its disk has no room
     ├── InvalidReference         text that can name nothing of the Engine
     ├── ResourceNotFound         nothing of that name or identifier
     ├── ResourceAmbiguous        a beginning that several identifiers share
@@ -382,6 +383,12 @@ class EngineRefused(AgentError):
         super().__init__(message, hint=hint)
         self.status = status
         self.reason = reason
+
+
+class EngineFull(EngineRefused):
+    """The Docker Engine has no room on its disk for what it was asked for."""
+
+    code = "storage-full"
 
 
 class InvalidReference(AgentError):

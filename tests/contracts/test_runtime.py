@@ -551,6 +551,30 @@ class TestDocker:
         assert await resources.end_erasers() == 0
         await client.aclose()
 
+    async def test_an_eraser_at_work_is_not_taken_for_one_that_was_left(
+        self, host: engine.Host, tmp_path: Path
+    ) -> None:
+        client = EngineClient(engine.SOCKET)
+        world = DockerWorld(host, client)
+        image = _image_with_python(world)
+        resources = DockerProjectResources(client, agent_image=image, owner=world.project)
+        for number in range(3000):
+            await anyio.Path(tmp_path, f"left-{number}").mkdir()
+
+        async with anyio.create_task_group() as group:
+
+            async def end() -> None:
+                while True:
+                    assert await resources.end_erasers() == 0
+                    await anyio.sleep(0.01)
+
+            group.start_soon(end)
+            await resources.erase(str(tmp_path))
+            group.cancel_scope.cancel()
+
+        assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
+        await client.aclose()
+
     async def test_an_eraser_that_fails_says_why_and_is_gone(
         self, host: engine.Host, tmp_path: Path
     ) -> None:

@@ -6,6 +6,7 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ import pytest
 from adapters.docker.client import EngineClient
 from adapters.docker.volume_archives import DockerVolumeArchives
 from adapters.docker.volume_helpers import Script, Task, VolumeHelpers
-from adapters.docker.volume_scripts import REPLACE, STAGE
+from adapters.docker.volume_scripts import FULL, REPLACE, STAGE, UNPACK
 from adapters.docker.volumes import DockerVolumes
 from domain.containers import PROJECT_LABEL
 from domain.engine_volumes import VolumeOrder
@@ -100,6 +101,25 @@ async def test_an_archive_that_does_not_fit_is_refused_as_such(
         )
 
 
+@pytest.mark.parametrize(
+    ("archive", "status"),
+    [(packed({"f": bytes(10_000_000)}), FULL), (b"no archive at all", 1), (packed({"f": b"1"}), 0)],
+    ids=["too large", "broken", "whole"],
+)
+async def test_a_script_without_room_says_so_without_words(
+    host: engine.Host, archive: bytes, status: int
+) -> None:
+    room = ("--tmpfs", "/volume:size=1m", "--env", "STAGE=s", "--env", "CLEAR=no")
+    quiet = ("--rm", "--interactive", "--network", "none", "--log-driver", "none")
+    command = ["docker", "run", *quiet, *room, engine.BASE_IMAGE, "sh", "-c", UNPACK]
+
+    # What it reads no more is not told to whoever sends.
+    run = partial(subprocess.run, command, input=archive, capture_output=True, check=False)
+    ended = await anyio.to_thread.run_sync(run)
+
+    assert ended.returncode == status
+
+
 async def test_without_an_image_the_agent_says_what_it_lacks(
     host: engine.Host, client: EngineClient
 ) -> None:
@@ -174,6 +194,24 @@ async def test_what_could_not_be_undone_as_the_engine_was_away_is_undone_later(
         await broken.aclose()
     assert _helpers(host, volume) == []
     assert _run(host, volume, "cd /v; ls -A; cat old") == "old\n1"
+
+
+async def test_whoever_ends_does_not_wait_for_a_long_replacement_which_goes_on(
+    host: engine.Host, client: EngineClient
+) -> None:
+    volume, owner = await _volume(host, client), f"owner-{uuid4().hex[:12]}"
+    helpers = VolumeHelpers(client, owner=owner)
+    long = "sleep 9; echo > /volume/done"
+    script = Script(task=Task.REPLACE, text=long, stage=f"{STAGE}0123", clear=True)
+    began = anyio.current_time()
+
+    with anyio.move_on_after(0.5):
+        await helpers.run(engine.BASE_IMAGE, volume, script)
+
+    assert anyio.current_time() - began < 9
+    assert len(_helpers(host, volume)) == 1
+    assert await engine_archives(client, owner).end_left_over() == 1
+    assert _run(host, volume, "ls -A /v") == "done\n"
 
 
 async def test_helpers_of_other_agents_are_left_alone(

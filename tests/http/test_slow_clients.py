@@ -202,3 +202,22 @@ def test_connections_leave_the_agent_files_of_its_own(
     limits = limits_within(files)
 
     assert (limits.in_all, limits.per_peer) == (in_all, per_peer)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/volumes/new/archive", "/api/v1/bundles"])
+async def test_a_caller_who_goes_away_in_the_middle_is_noted_as_such(
+    world: World, path: str
+) -> None:
+    method = "PUT" if "volumes" in path else "POST"
+    head = f"{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n"
+    key = "".join(f"{name}: {value}\r\n" for name, value in KEY.items())
+    async with served(world, ConnectionLimits()) as port:
+        async with await anyio.connect_tcp("127.0.0.1", port) as client:
+            await client.send(f"{head}{key}\r\n".encode() + bytes(5000))
+            await anyio.sleep(0.1)
+        with anyio.fail_after(10):
+            while not world.log.named("audit"):
+                await anyio.sleep(0.01)
+
+    (told,) = world.log.named("audit")
+    assert (told["status"], told["outcome"]) == (499, "refused")

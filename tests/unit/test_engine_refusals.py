@@ -18,6 +18,7 @@ from adapters.memory.references import found
 from domain.errors import (
     AgentError,
     CapacityExceeded,
+    EngineFull,
     EngineRefused,
     EngineUnavailable,
     RequestUnreadable,
@@ -108,6 +109,8 @@ async def refused(folder: Path, status: int, body: bytes, *, kind: str = "contai
             CapacityExceeded,
         ),
         (500, "the shim has gone", EngineRefused),
+        (500, "mkdir /data/volumes/a: no space left on device", EngineFull),
+        (409, "write /data/containers/a/config.v2.json: disk quota exceeded", EngineFull),
         (503, "not now", EngineRefused),
     ],
 )

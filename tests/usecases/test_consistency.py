@@ -10,7 +10,7 @@ import pytest
 
 from adapters.memory.store import MemoryStore
 from domain.arrangement import ENVIRONMENT_LABEL, WORKSPACE_LABEL
-from domain.containers import PROJECT_LABEL, REPLACES_LABEL
+from domain.containers import ERASER_LABEL, PROJECT_LABEL, REPLACES_LABEL
 from domain.environments import Environment, EnvironmentState
 from domain.errors import StoreUnavailable
 from domain.images import BUILD_PROJECT
@@ -707,3 +707,13 @@ async def test_a_change_does_not_stumble_over_an_earlier_one_that_was_cut_off(
     assert (await change(world, "one", what)).status_code == 200
     assert set(world.engine.containers) == {"one-web-1"}
     assert (await shown(world, "one"))["state"] == "running"
+
+
+async def test_what_was_erasing_when_the_engine_went_away_is_ended(world: World) -> None:
+    eraser = world.engine.run("eraser")
+    marked = msgspec.structs.replace(eraser, labels={ERASER_LABEL: "agent"})
+    world.engine.containers["eraser"] = marked
+
+    await look(world)
+
+    assert "eraser" not in world.engine.containers

@@ -1,5 +1,6 @@
 """Empties folders of the host with the Engine's rights, from short-lived containers."""
 
+from collections.abc import Collection
 from functools import partial
 from secrets import token_hex
 
@@ -22,21 +23,34 @@ _ERASER = (
 )
 
 
-async def erase(client: EngineClient, image: str, directory: str, owner: str) -> None:
+async def erase(
+    client: EngineClient, image: str, directory: str, owner: str, at_work: set[str]
+) -> None:
     """Empties a folder from a container of ``image``, which is marked as the owner's.
+
+    Args:
+        client: for the Engine.
+        image: has Python.
+        directory: the folder.
+        owner: tells the erasers of agents on one Engine apart.
+        at_work: holds the eraser's name as long as it is waited for.
 
     Raises:
         EngineUnavailable: the Engine does not answer, or the container takes too long.
         EngineRefused: it does not work.
     """
     name, what = f"container-host-agent-eraser-{token_hex(8)}", f"emptying {directory}"
+    at_work.add(name)
     try:
         await client.change(what, partial(_create, image, directory, owner, name))
         await client.change(what, partial(_run, directory, name))
     finally:
         # By its name, as its identifier may never have come.
         with anyio.CancelScope(shield=True):
-            await _remove(client, name)
+            try:
+                await _remove(client, name)
+            finally:
+                at_work.discard(name)
 
 
 async def _remove(client: EngineClient, container: str) -> bool:
@@ -48,18 +62,25 @@ async def _remove(client: EngineClient, container: str) -> bool:
     return True
 
 
-async def end_all(client: EngineClient, owner: str) -> int:
+async def end_all(client: EngineClient, owner: str, at_work: Collection[str]) -> int:
     """Removes the containers that an owner's erasing left; how many. Any that hang stay.
+
+    Args:
+        client: for the Engine.
+        owner: whose they are.
+        at_work: names of those that are waited for, which stay.
 
     Raises:
         EngineUnavailable: the Engine does not answer.
         EngineRefused: it answers with an error.
     """
-    label = f"{ERASER_LABEL}={owner}"
+    label, known = f"{ERASER_LABEL}={owner}", set(at_work)
     rows = await client.ask(
         "listing containers", lambda api: api.containers(all=True, filters={"label": label})
     )
-    return sum([await _remove(client, row["Id"]) for row in rows])
+    known |= set(at_work)
+    left = [row for row in rows if known.isdisjoint(n.lstrip("/") for n in row["Names"] or ())]
+    return sum([await _remove(client, row["Id"]) for row in left])
 
 
 def _create(image: str, directory: str, owner: str, name: str, api: APIClient) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from domain.errors import (
     AgentError,
     CapacityExceeded,
+    EngineFull,
     EngineRefused,
     RequestUnreadable,
     ResourceAmbiguous,
@@ -53,10 +54,13 @@ def named(kind: str, reference: str) -> Iterator[None]:
         CapacityExceeded: the network has no address left for it.
         ResourceConflict: it cannot be done to it as it is, or what it needs is not there.
         RequestUnreadable: it can be done to nothing in that way.
+        EngineFull: the Engine's disk is.
         EngineRefused: anything else.
     """
     try:
         yield
+    except EngineFull:
+        raise
     except EngineRefused as fault:
         meaning = meaning_of(fault, kind, reference)
         if meaning is fault:

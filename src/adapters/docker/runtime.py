@@ -144,6 +144,7 @@ class DockerProjectResources:
         self._client = client
         self._agent_image = agent_image
         self._owner = owner
+        self._erasers: set[str] = set()
 
     async def images(self, project: str) -> Sequence[Image]:
         """The images that were built for the project, sorted by identifier."""
@@ -251,11 +252,11 @@ class DockerProjectResources:
                 "remove them with.",
                 hint="Set AGENT_IMAGE to the agent's own image, or run the agent as root.",
             )
-        await erasing.erase(self._client, image, directory, self._owner)
+        await erasing.erase(self._client, image, directory, self._owner, self._erasers)
 
     async def end_erasers(self) -> int:
         """Removes the containers that ``erase`` left when it was cut off; how many."""
-        return await erasing.end_all(self._client, self._owner)
+        return await erasing.end_all(self._client, self._owner, self._erasers)
 
 
 def _marked(kind: str, rows: Sequence[_Json]) -> Sequence[Marked]:

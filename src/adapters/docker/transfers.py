@@ -16,15 +16,15 @@ import msgspec
 
 from adapters.docker.client import shortage_within
 from adapters.docker.named import named
-from adapters.docker.refusals import refused
+from adapters.docker.refusals import refused, told
 from domain.errors import (
     AgentError,
+    EngineFull,
     EngineRefused,
     EngineUnavailable,
     ImageNotInRegistry,
     RegistryRefused,
     RequestUnreadable,
-    StorageFull,
 )
 from domain.image_names import familiar, registry
 from domain.ports.image_transfers import TakeStep
@@ -122,7 +122,9 @@ class DockerTransfers:
                 async for message in _messages(answer, what):
                     loaded += _LOADED.findall(message.stream)
         except EngineRefused as fault:
-            raise _full_disk(fault) or RequestUnreadable(fault.message) from fault
+            if isinstance(fault, EngineFull):
+                raise
+            raise RequestUnreadable(fault.message) from fault
         return loaded
 
     @asynccontextmanager
@@ -221,9 +223,7 @@ def _understood(line: bytes, what: str) -> _Message:
     except msgspec.MsgspecError:
         return _Message()
     if message.error:
-        raise EngineRefused(
-            f"The Docker Engine refused {what}: {message.error}", reason=message.error
-        )
+        raise told(what, message.error)
     return message
 
 
@@ -241,8 +241,8 @@ def _step(message: _Message) -> PullStep:
 
 def _pull_fault(reference: str, fault: EngineRefused) -> AgentError:
     """What it means that a pull was refused."""
-    if (full := _full_disk(fault)) is not None:
-        return full
+    if isinstance(fault, EngineFull):
+        return fault
     if fault.status == 404 or _NOT_THERE.search(fault.reason):
         return ImageNotInRegistry(reference, fault.reason)
     if _NOT_LET_IN.search(fault.reason):
@@ -250,12 +250,6 @@ def _pull_fault(reference: str, fault: EngineRefused) -> AgentError:
     if fault.status == 400:
         return RequestUnreadable(fault.message)
     return fault
-
-
-def _full_disk(fault: EngineRefused) -> StorageFull | None:
-    if "no space left on device" not in fault.reason:
-        return None
-    return StorageFull(fault.message, hint="Remove images that nothing uses.")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ has led out of containers before, so a ``tar`` in a container unpacks what comes
 does so into a folder of the volume that takes the place of what was there once it is whole.
 """
 
-import re
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
@@ -15,9 +14,10 @@ import anyio
 from adapters.docker.client import EngineClient
 from adapters.docker.container_input import ContainerInput
 from adapters.docker.named import named
+from adapters.docker.refusals import tells_of_no_room
 from adapters.docker.streams import Answer, Feed, Streams
 from adapters.docker.volume_helpers import Ended, LeftHelper, Script, Task, VolumeHelpers
-from adapters.docker.volume_scripts import DISCARD, NOT_EMPTY, REPLACE, STAGE, UNPACK
+from adapters.docker.volume_scripts import DISCARD, FULL, NOT_EMPTY, REPLACE, STAGE, UNPACK
 from domain.errors import (
     AgentError,
     EngineRefused,
@@ -34,8 +34,6 @@ THREADS = 16
 _WAITING_BYTES = 1024 * 1024
 _PAUSE_SECONDS = 60.0
 _UNDO_SECONDS = 120.0
-
-_FULL = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 
 class DockerVolumeArchives:
@@ -98,8 +96,10 @@ class DockerVolumeArchives:
             except BaseException:
                 await self._discard(container, image, name, stage)
                 raise
-            with anyio.CancelScope(shield=True):
-                await self._replace(container, image, name, replace)
+            # It stands where that is cut off, so that it is finished, or undone, later.
+            self._helpers.keep(container)
+            await self._replace(container, image, name, replace)
+            self._helpers.keep(container, kept=False)
 
     async def _unpack(self, container: str, chunks: AsyncIterable[bytes]) -> None:
         async with ContainerInput(self._base_url, container, self._senders) as entry:
@@ -146,9 +146,7 @@ class DockerVolumeArchives:
         try:
             ended = await self._helpers.run(image, name, script)
         except (EngineUnavailable, EngineRefused) as fault:
-            self._helpers.keep(container)
-            kind = EngineUnavailable if isinstance(fault, EngineUnavailable) else EngineRefused
-            raise kind(
+            raise type(fault)(
                 f"What volume {name!r} holds may be old, new or both: {fault.message}",
                 hint="The agent brings it in order when the Engine is back: look into it then.",
             ) from fault
@@ -215,7 +213,7 @@ def _check(ended: Ended) -> None:
         raise ResourceConflict(
             "The volume holds something already.", hint="Add ?clear=true to replace it."
         )
-    if ended.status != 0 and _FULL.search(ended.output):
+    if ended.status == FULL or (ended.status != 0 and tells_of_no_room(ended.output)):
         raise StorageFull(
             "The volume has no room for the archive.",
             hint="What it held and the archive must both fit until the restore is done.",

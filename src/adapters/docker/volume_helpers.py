@@ -30,6 +30,7 @@ _EMPTY_IMAGE = "container-host-agent/empty:latest"
 _VOLUME_LABEL = "container-host-agent.volume"
 _TASK_LABEL = "container-host-agent.task"
 _STAGE_LABEL = "container-host-agent.stage"
+_HASTE_SECONDS = 5.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.03, 1.0
 
 
@@ -140,9 +141,12 @@ class VolumeHelpers:
                 self._at_work.discard(name)
                 self._kept.discard(name)
 
-    def keep(self, container: str) -> None:
+    def keep(self, container: str, *, kept: bool = True) -> None:
         """Lets a helper stand when its block ends, since what it was there for is to be done."""
-        self._kept.add(container)
+        if kept:
+            self._kept.add(container)
+        else:
+            self._kept.discard(container)
 
     async def start(self, container: str) -> None:
         """Lets a script begin."""
@@ -181,7 +185,10 @@ class VolumeHelpers:
         return str(last.decode(errors="replace")).strip()
 
     async def run(self, image: str, volume: str, script: Script) -> Ended:
-        """Runs a script to its end; its helper stands where nobody knows whether it came to it."""
+        """Runs a script to its end; its helper stands where nobody knows whether it came to it.
+
+        Whoever cancels this waits a few seconds for that end.
+        """
         async with self.writer(image, volume, script) as container:
             try:
                 await self.start(container)
@@ -189,6 +196,16 @@ class VolumeHelpers:
             except AgentError:
                 self.keep(container)
                 raise
+            except anyio.get_cancelled_exc_class():
+                if not await self._ends_soon(container):
+                    self.keep(container)
+                raise
+
+    async def _ends_soon(self, container: str) -> bool:
+        with anyio.move_on_after(_HASTE_SECONDS, shield=True), suppress(AgentError):
+            await self.end(container)
+            return True
+        return False
 
     async def left_over(self) -> Sequence[LeftHelper]:
         """Helpers of the owner that nobody is at, in this life of the agent or an earlier one."""

@@ -8,6 +8,9 @@ the usual programs.
 NOT_EMPTY = 73
 """How a script ends that would have to remove something, and may not."""
 
+FULL = 74
+"""How a script ends that found no room, which it may not have been able to print either."""
+
 STAGE = ".container-host-agent-restore-"
 """How the names of folders begin into which archives are unpacked."""
 
@@ -21,7 +24,10 @@ UNPACK = (
     # As the volume itself, unless the archive tells otherwise.
     'mkdir "$STAGE" && chown "$(stat -c %u:%g .)" "$STAGE" && chmod "$(stat -c %a .)" "$STAGE" '
     "|| exit 1; "
-    'exec tar -x -p --numeric-owner -C "$STAGE" -f -'
+    'tar -x -p --numeric-owner -C "$STAGE" -f - && exit; status=$?; '
+    # The Engine keeps what is printed on the same disk, as a rule.
+    'dd if=/dev/zero of="$STAGE/$STAGE" bs=65536 count=1 2>/dev/null && exit "$status"; '
+    f"exit {FULL}"
 )
 
 # May be run again wherever it was cut off: what goes has gone before the folder gets another name.

@@ -112,8 +112,8 @@ class ProjectResources(Protocol):
     async def end_erasers(self) -> int:
         """Ends what earlier calls of ``erase`` left at work when they were cut off; how many.
 
-        For the start of the agent, before anything is erased. May be repeated; what does not end
-        is left to the next time.
+        Those of an earlier life of the agent, and of times when the Engine was away. What does not
+        end is left to the next time.
         """
         ...
 

@@ -31,7 +31,7 @@ class Clearing:
                 return
 
     async def end_left_over(self) -> int:
-        """Ends what a killed agent was removing folders with; how many there were.
+        """Ends what was left of removing folders, by a killed agent too; how many there were.
 
         Raises:
             AgentError: the Engine cannot be asked.

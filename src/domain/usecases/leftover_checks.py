@@ -89,6 +89,8 @@ class LeftoverChecks:
 
     async def _stuck_files(self, found: Findings) -> None:
         try:
+            # One that the Engine did not remove may still be at it.
+            await self._clearing.end_left_over()
             await self._clearing.run(self._workspaces.finish_removals)
         except (StorageFailed, EngineRefused) as fault:
             found.differs(DifferenceKind.STUCK_FILES, "removed files", fault.detail)

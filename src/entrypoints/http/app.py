@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -128,6 +129,41 @@ def _broken_off(fault: BaseException | None) -> str | None:
     return None
 
 
+_CALLER_GONE = 499
+"""What is noted of a request whose caller went away before there was an answer."""
+
+
+class _Exchange:
+    """What passes between a caller and the agent."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._gone = False
+        self.status: int | None = None
+        """Of the answer; None until that begins."""
+
+    async def receive(self) -> Any:
+        """What the caller sends."""
+        message = await self._receive()
+        self._gone = self._gone or message["type"] == "http.disconnect"
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends something to the caller."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        await self._send(message)
+
+    @property
+    def outcome(self) -> int:
+        """The status that is noted; nobody gets the answer of a request that broke off."""
+        failed = self.status in {None, HTTPStatus.INTERNAL_SERVER_ERROR}
+        if failed and self._gone:
+            return _CALLER_GONE
+        return self.status or HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class _Observed:
     """Measures and logs each request, those that no route takes included."""
 
@@ -144,33 +180,24 @@ class _Observed:
         if scope["type"] != ScopeType.HTTP:
             await self._serve_socket(scope, receive, send)
             return
-        began = time.perf_counter()
-        status: int | None = None
-
-        async def note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+        began, exchange = time.perf_counter(), _Exchange(receive, send)
         try:
-            await self._answer(scope, receive, note)
+            await self._answer(scope, exchange.receive, exchange.send)
         except KeyExpired as fault:
             self._broke_off(scope, fault.detail)
         except anyio.get_cancelled_exc_class():
             # Only the server cuts requests off, and only those that outlast the agent's end.
             if not self._agent.operations.stopping:
                 raise
-            if status is None:
-                await send_problem(scope, receive, note, _CUT_OFF)
+            if exchange.status is None:
+                await send_problem(scope, receive, exchange.send, _CUT_OFF)
         except LitestarException as fault:
             reason = _broken_off(fault)
-            if status is None or reason is None:
+            if exchange.status is None or reason is None:
                 raise
             self._broke_off(scope, reason)
         finally:
-            status = 500 if status is None else status
-            self._tell(scope, status, time.perf_counter() - began)
+            self._tell(scope, exchange.outcome, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["method"] == "HEAD":

@@ -51,6 +51,7 @@ STATUSES: Mapping[type[errors.AgentError], HTTPStatus] = {
     errors.StepTimedOut: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StopFailed: HTTPStatus.BAD_GATEWAY,
     errors.EngineRefused: HTTPStatus.BAD_GATEWAY,
+    errors.EngineFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.InvalidReference: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ResourceNotFound: HTTPStatus.NOT_FOUND,
     errors.ResourceAmbiguous: HTTPStatus.CONFLICT,

@@ -1,6 +1,7 @@
 """How failures stand in the OpenAPI document."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -24,7 +25,10 @@ _MEANINGS = {
 
 
 def problems(*statuses: int) -> Mapping[int, ResponseSpec]:
-    """The problem documents that a route may answer with."""
+    """The problem documents that a route may answer with; where the Engine refuses, its disk may
+    be full, too.
+    """
+    full = {HTTPStatus.INSUFFICIENT_STORAGE} if HTTPStatus.BAD_GATEWAY in statuses else set()
     return {
         status: ResponseSpec(
             Problem,
@@ -32,5 +36,5 @@ def problems(*statuses: int) -> Mapping[int, ResponseSpec]:
             media_type=MEDIA_TYPE,
             generate_examples=False,
         )
-        for status in statuses
+        for status in sorted({*statuses, *full})
     }
