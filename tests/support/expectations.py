@@ -6,11 +6,20 @@ from typing import Any
 
 import docker
 import msgspec
+from docker.errors import NotFound
 
 from domain.environments import EnvironmentState
 from domain.errors import EnvironmentNotFound
 from domain.operations import Operation, OperationKind, OperationState, Step
-from tests.support.ground_truth import PROJECT, SERVICE, Records, Standing, records, standing
+from tests.support.ground_truth import (
+    PROJECT,
+    SERVICE,
+    Records,
+    Standing,
+    records,
+    standing,
+    text_of,
+)
 from tests.support.versioned_labs import VERSION_FILE, VERSION_LABEL, Lab
 
 _UNTOUCHED = {None, Step.UNPACK, Step.CHECK, Step.BUILD}
@@ -178,13 +187,13 @@ def _versions(
 ) -> Iterator[str]:
     found = {
         "containers": {row["Labels"].get(VERSION_LABEL) for row in containers},
-        "folder": {(root / "ws" / name / VERSION_FILE).read_text().strip()},
+        "folder": {text_of(root / "ws" / name / VERSION_FILE).strip()},
         "image": {_image_version(client, row) for row in containers if lab.built and _web(row)},
     }
     for where, versions in found.items():
         if not versions <= {lab.version}:
             yield f"{where} of version {versions}"
-    if lab.version not in (root / "ws" / ".agent" / "models" / f"{name}.json").read_text():
+    if lab.version not in text_of(root / "ws" / ".agent" / "models" / f"{name}.json"):
         yield "its model is of another version"
 
 
@@ -193,8 +202,11 @@ def _web(row: Mapping[str, Any]) -> bool:
 
 
 def _image_version(client: docker.APIClient, row: Mapping[str, Any]) -> str:
-    labels = client.inspect_image(row["ImageID"])["Config"]["Labels"] or {}  # type: ignore[no-untyped-call]
-    return str(labels.get(VERSION_LABEL))
+    try:
+        found = client.inspect_image(row["ImageID"])  # type: ignore[no-untyped-call]
+    except NotFound:
+        return ""
+    return str((found["Config"]["Labels"] or {}).get(VERSION_LABEL))
 
 
 def _volumes(name: str, wanted: Expected, held: Standing) -> Iterator[str]:
@@ -204,6 +216,6 @@ def _volumes(name: str, wanted: Expected, held: Standing) -> Iterator[str]:
     data = rows.get(f"{name}_data")
     born = Path(data["Mountpoint"], "born") if data else None
     if wanted.running and born is not None:
-        text = born.read_text().strip() if born.exists() else "nobody"
+        text = text_of(born).strip() or "nobody"
         if text != wanted.born:
             yield f"its data is of {text}"

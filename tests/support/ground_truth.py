@@ -53,6 +53,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return [row for row in self.containers if row["Labels"].get(PROJECT) == name]
 
 
+def text_of(path: Path) -> str:
+    """What a file holds; nothing where the agent, which may be at work, has taken it away."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def records(root: Path) -> Records:
     """The records of the agent whose folders lie in ``root``; it may be running."""
     address = f"file:{root}/state/agent.db?mode=ro"
@@ -187,7 +195,7 @@ def _files(known: Records, stands: Mapping[str, Environment], root: Path) -> Ite
         yield from _names(folder, _listed(own / folder), set())
     archives = {digest.removeprefix("sha256:") for digest in known.bundles}
     yield from _names("library", _listed(own / "library"), archives)
-    models = "".join(path.read_text() for path in (own / "models").glob("*.json"))
+    models = "".join(text_of(path) for path in (own / "models").glob("*.json"))
     copies = {name for name in _listed(own / "apart") if name in models}
     yield from _names("apart", _listed(own / "apart"), copies)
     state = {name for name in _listed(root / "state") if not name.startswith("agent.db")}
