@@ -107,7 +107,7 @@ class DiskWorkspaces:
             folder.mkdir(mode=0o700, exist_ok=True)
 
     async def check(self) -> None:
-        """Returns if the root is that of the agent's start; makes what lies beside it again."""
+        """Returns if the root is that of the start; makes the agent's own folders in it again."""
 
         def work() -> None:
             try:

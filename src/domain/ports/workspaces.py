@@ -80,7 +80,7 @@ class Workspaces(Protocol):
     """
 
     async def check(self) -> None:
-        """Returns if the root is that of the agent's start; makes what lies beside it again.
+        """Returns if the root is that of the start; makes the agent's own folders in it again.
 
         Where a disk is no longer mounted, what was written now would be hidden by its return.
 
